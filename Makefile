@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# One file, not recursive. `make help` lists the targets; products go to $(BUILD).
+
+BUILD ?= build
+CLANG ?= clang
+PREFIX ?= /usr/local
+SAN := -fsanitize=address,undefined -fno-sanitize-recover=all
+
+WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Wwrite-strings
+INC := -Iinclude -Iuser -I$(BUILD)/skel
+CFLAGS := -std=gnu11 -O2 -g -fno-omit-frame-pointer -D_GNU_SOURCE -include include/shunt/banned.h $(WARN) $(INC) $(EXTRA_CFLAGS)
+BPF_CFLAGS := -target bpf -mcpu=v3 -std=gnu11 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -Iinclude -Ibpf \
+	-idirafter /usr/include/$(shell uname -m)-linux-gnu
+LDFLAGS := $(EXTRA_LDFLAGS)
+
+CORE := $(wildcard user/core/*.c)
+SHUNTD := $(wildcard user/shuntd/*.c)
+AGENT := $(wildcard user/agent/*.c)
+SHUNT := $(wildcard user/shunt/*.c)
+BPF := $(wildcard bpf/*.bpf.c)
+TEST_BPF := $(wildcard tests/*/*.bpf.c)
+UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*_test.c))
+PACKET := $(BUILD)/tests/packet/packet_test
+BENCH := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(wildcard tests/bench/bench_*.c))
+LIBTOOLS := $(patsubst tests/lib/%.c,$(BUILD)/tests/lib/%,$(filter-out %.bpf.c,$(wildcard tests/lib/*.c)))
+
+SKELS := $(patsubst bpf/%.bpf.c,$(BUILD)/skel/%.skel.h,$(BPF)) \
+	$(foreach b,$(TEST_BPF),$(BUILD)/skel/$(notdir $(b:.bpf.c=.skel.h)))
+obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+
+.PHONY: all help demo check check-programs bench bench-datapath bench-failover bench-tables lint install clean tests
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(BUILD)/shuntd $(BUILD)/shunt-agent $(BUILD)/shunt ## build the programs
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+
+# ---- packages, by name, only those missing ----
+$(BUILD)/.deps-%: tools/deps
+	@mkdir -p $(BUILD)
+	@tools/deps $*
+	@touch $@
+
+# ---- BPF objects and their skeletons ----
+$(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c | $(BUILD)/.deps-build
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_CFLAGS) -MMD -MP -c $< -o $@
+define TEST_BPF_RULE
+$(BUILD)/bpf/$(notdir $(1:.c=.o)): $(1) | $(BUILD)/.deps-build
+	@mkdir -p $$(@D)
+	$$(CLANG) $$(BPF_CFLAGS) -MMD -MP -c $$< -o $$@
+endef
+$(foreach b,$(TEST_BPF),$(eval $(call TEST_BPF_RULE,$(b))))
+$(BUILD)/skel/%.skel.h: $(BUILD)/bpf/%.bpf.o
+	@mkdir -p $(@D)
+	@bpftool gen skeleton $< name $(subst -,_,$*)_bpf > $@
+
+# ---- programs ----
+$(BUILD)/obj/%.o: %.c | $(BUILD)/.deps-build $(SKELS)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/shuntd: $(call obj,$(SHUNTD) $(CORE))
+	$(CC) $(LDFLAGS) $^ -lbpf -lelf -lz -lmnl -ljansson -lyaml -lpthread -o $@
+$(BUILD)/shunt-agent: $(call obj,$(AGENT) $(CORE))
+	$(CC) $(LDFLAGS) $^ -lbpf -lelf -lz -lmnl -lyaml -o $@
+$(BUILD)/shunt: $(call obj,$(SHUNT) $(CORE))
+	$(CC) $(LDFLAGS) $^ -ljansson -lyaml -o $@
+
+# ---- tests and benches ----
+# Unit tests are always built with the sanitizers, from their own objects.
+$(BUILD)/san/%.o: %.c | $(BUILD)/.deps-check
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SAN) -MMD -MP -c $< -o $@
+$(BUILD)/tests/unit/%: $(BUILD)/san/tests/unit/%.o $(patsubst %.c,$(BUILD)/san/%.o,$(CORE))
+	@mkdir -p $(@D)
+	$(CC) $(SAN) $^ -lcmocka -lyaml -lm -o $@
+$(PACKET): $(call obj,$(filter-out %.bpf.c,$(wildcard tests/packet/*.c)) $(CORE)) | $(BUILD)/.deps-check
+	@mkdir -p $(@D)
+	$(CC) $^ -lcmocka -lbpf -lelf -lz -lyaml -o $@
+$(BUILD)/tests/bench/%: $(BUILD)/obj/tests/bench/%.o $(call obj,$(CORE))
+	@mkdir -p $(@D)
+	$(CC) $^ -lbpf -lelf -lz -ljansson -lyaml -lm -lpthread -o $@
+$(BUILD)/tests/lib/%: $(BUILD)/obj/tests/lib/%.o
+	@mkdir -p $(@D)
+	$(CC) $^ -lbpf -lelf -lz -o $@
+# The programs once more with the sanitizers, for the tests that feed them hostile input.
+$(BUILD)/san/.programs: all
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/san EXTRA_CFLAGS="$(SAN)" EXTRA_LDFLAGS="$(SAN)" all
+	@touch $@
+
+tests: $(BUILD)/.deps-check all $(UNIT) $(PACKET) $(LIBTOOLS) $(BUILD)/san/.programs
+check: tests lint ## all tests: unit, packet, golden, net; the last line counts them
+	@tests/run $(BUILD)
+
+bench: bench-tables bench-datapath bench-failover ## all benches; JSON in build/bench
+bench-tables: $(BUILD)/tests/bench/bench_tables ## build and rebuild time of the tables, their evenness
+	@mkdir -p $(BUILD)/bench
+	@$< $(BUILD)/bench/tables.json
+bench-datapath: $(BUILD)/tests/bench/bench_datapath ## ns a packet, beside the floor
+	@mkdir -p $(BUILD)/bench
+	@$< $(BUILD)/bench/datapath.json
+bench-failover: all $(LIBTOOLS) $(BENCH) ## power-off to verdict and to the first packet at the heir; false ejections
+	@mkdir -p $(BUILD)/bench
+	@tests/bench/failover $(BUILD) $(BUILD)/bench/failover.json
+
+demo: $(BUILD)/.deps-demo all $(LIBTOOLS) ## the main job in namespaces of its own: KEEP=1 leaves it up
+	@tools/demo --build $(BUILD) $(if $(KEEP),--keep)
+
+lint: $(BUILD)/.deps-check ## format, seams, headers that compile alone
+	@tools/lint
+
+install: all ## into $(DESTDIR)$(PREFIX)
+	install -D -m 755 $(BUILD)/shuntd $(DESTDIR)$(PREFIX)/sbin/shuntd
+	install -D -m 755 $(BUILD)/shunt-agent $(DESTDIR)$(PREFIX)/sbin/shunt-agent
+	install -D -m 755 $(BUILD)/shunt $(DESTDIR)$(PREFIX)/bin/shunt
+
+clean: ## remove the products
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * hash.h - from a flow to its slot: the same bytes in BPF and in user space.
+ *
+ * A flow is hashed with SipHash-1-3 (see siphash.h) keyed by the configuration's seed, so the two balancers of a
+ * pair agree and an outsider can't aim at a slot. What is hashed is 13 bytes for IPv4 (source, destination, source
+ * port, destination port, protocol) and 37 for IPv6, each in network order, after ANDing with the VIP's mask.
+ * Test vectors: tests/unit/hash_test.c.
+ */
+#ifndef SHUNT_HASH_H
+#define SHUNT_HASH_H
+
+#include "shunt/abi.h"
+#include "shunt/siphash.h"
+
+/*
+ * The flow as words, before masking. IPv6: words 0-1 source, 2-3 destination. IPv4: word 0 holds the source in its
+ * low half and the destination in its high half, words 1-3 are unused. Word 4: source port in bits 0-15, destination
+ * port in bits 16-31, protocol in bits 32-39; ports as loaded from the wire.
+ */
+struct flow_words {
+	__u64 w[SHUNT_FLOW_WORDS];
+};
+
+static __always_inline __u64 flow_word_l4(__be16 sport, __be16 dport, __u8 protocol)
+{
+	return (__u64)sport | (__u64)dport << 16 | (__u64)protocol << 32;
+}
+
+static __always_inline __u64 flow_word_v4(__be32 saddr, __be32 daddr)
+{
+	return (__u64)saddr | (__u64)daddr << 32;
+}
+
+/* 32-bit hash of a flow. is_v6 may be a variable; mask is vip.hash_mask. */
+static __always_inline __u32 flow_hash(const struct siphash_key *key, const struct flow_words *flow, const __u64 *mask,
+				       int is_v6)
+{
+	__u64 h;
+
+	if (is_v6) {
+		__u64 m[5] = {
+			flow->w[0] & mask[0],
+			flow->w[1] & mask[1],
+			flow->w[2] & mask[2],
+			flow->w[3] & mask[3],
+			(flow->w[4] & mask[4]) | 37ULL << 56,
+		};
+
+		h = siphash_blocks(key, m, 5, 1, 3);
+	} else {
+		__u64 m[2] = {
+			flow->w[0] & mask[0],
+			(flow->w[4] & mask[4]) | 13ULL << 56,
+		};
+
+		h = siphash_blocks(key, m, 2, 1, 3);
+	}
+	return (__u32)(h ^ h >> 32);
+}
+
+/* Slot of a hash, 0 .. n_slots - 1: multiply and shift (Lemire, "Fast random integer generation", 2019). */
+static __always_inline __u32 hash_slot(__u32 hash, __u32 n_slots)
+{
+	return (__u32)((__u64)hash * n_slots >> 32);
+}
+
+/*
+ * The slot to try after `slot` when its owner and heir are both down: a fixed stride of the hash, so the flows of
+ * one dead slot spread. n_slots is prime or 1, hence every slot is reached in the end.
+ */
+static __always_inline __u32 slot_after(__u32 slot, __u32 hash, __u32 n_slots)
+{
+	__u32 stride = 1 + (hash & 0xff);
+	__u32 next = slot + stride;
+
+	if (next >= n_slots)
+		next -= n_slots;
+	return next < n_slots ? next : 0;
+}
+
+/* The key's two words from the configuration's 64-bit seed; the second is the first under a fixed bijection. */
+static inline struct siphash_key seed_key(__u64 seed)
+{
+	__u64 z = seed + 0x9e3779b97f4a7c15ULL; /* splitmix64 (Steele, Lea, Flood, OOPSLA 2014) */
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
+	return (struct siphash_key){ .k0 = seed, .k1 = z ^ z >> 31 };
+}
+
+#endif

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * heartbeat.h - the probe and its answer on the wire.
+ *
+ * A Seamless BFD control packet (RFC 7880, RFC 7881: UDP port 7784, TTL or hop limit 255) whose Length field says
+ * 24; behind it, outside of what BFD reads, a trailer of 48 bytes. Network byte order throughout.
+ *
+ *    0                   1                   2                   3
+ *    0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+ *   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+ *   |Vers |  Diag   |Sta|P|F|C|A|D|M|  Detect Mult  |    Length     |   RFC 5880 4.1
+ *   |                       My Discriminator                        |
+ *   |                      Your Discriminator                       |
+ *   |                    Desired Min TX Interval (us)               |
+ *   |                   Required Min RX Interval (us)               |
+ *   |                 Required Min Echo RX Interval (us)            |
+ *   +---------------------------------------------------------------+
+ *   |                             Magic                             |   trailer
+ *   |    Version    | Engine state  |             Flags             |
+ *   |                         Round (64 bits)                       |
+ *   |                                                               |
+ *   |                           In flight                           |
+ *   |                            Queued                             |
+ *   |  Utilisation (per mille)      |           Reserved            |
+ *   |                    Engine's beat, age (us)                    |
+ *   |                    Agent's word, age (us)                     |
+ *   |                          Incarnation                          |
+ *   |                      Tag (64 bits, SipHash-2-4)               |
+ *   |                                                               |
+ *   +---------------------------------------------------------------+
+ */
+#ifndef SHUNT_HEARTBEAT_H
+#define SHUNT_HEARTBEAT_H
+
+#include <linux/types.h>
+#include "shunt/abi.h"
+
+#define SBFD_PORT 7784 /* RFC 7881 section 3 */
+#define SBFD_TTL 255 /* RFC 7881 section 3, RFC 5082 */
+#define BFD_VERSION 1 /* RFC 5880 4.1 */
+#define BFD_LENGTH 24 /* RFC 5880 4.1, no authentication section */
+#define BFD_VERS_DIAG(diag) (BFD_VERSION << 5 | (diag))
+#define BFD_STATE_SHIFT 6
+#define BFD_ADMIN_DOWN 0
+#define BFD_DOWN 1
+#define BFD_INIT 2
+#define BFD_UP 3
+#define BFD_POLL 0x20
+#define BFD_FINAL 0x10
+#define BFD_AUTH 0x04
+#define BFD_DEMAND 0x02 /* set by the initiator, clear in the answer: RFC 7880 7.2.2, 7.3.2 */
+#define BFD_MULTIPOINT 0x01
+
+/* Probes leave from successive ports, one a round, so that answers take different queues and paths. */
+#define PROBE_SOURCE_PORT 61784 /* chosen, in the dynamic range that RFC 5881 section 4 asks for */
+#define PROBE_SOURCE_PORTS 4 /* power of two */
+
+#define PROBE_MAGIC 0x7368756eU /* "shun" */
+#define PROBE_VERSION 1
+
+enum engine_state {
+	ENGINE_UNKNOWN = 0, /* nobody watches an engine there */
+	ENGINE_LOADING = 1,
+	ENGINE_SERVING = 2,
+	ENGINE_DRAINING = 3,
+	ENGINE_STALLED = 4,
+	ENGINE_DEAD = 5,
+};
+
+#define PROBE_AGE_UNKNOWN 0xffffffffU /* an age field nobody fills */
+
+struct bfd_packet {
+	__u8 vers_diag;
+	__u8 flags; /* state in the top two bits */
+	__u8 detect_mult;
+	__u8 length;
+	__be32 my_discriminator;
+	__be32 your_discriminator;
+	__be32 desired_min_tx_us;
+	__be32 required_min_rx_us;
+	__be32 required_min_echo_rx_us;
+} __attribute__((packed, aligned(2)));
+SHUNT_ASSERT_SIZE(struct bfd_packet, 24);
+
+struct probe_trailer {
+	__be32 magic;
+	__u8 version;
+	__u8 engine; /* enum engine_state; 0 in a probe */
+	__be16 flags;
+	__be64 round; /* copied into the answer */
+	__be32 in_flight;
+	__be32 queued;
+	__be16 utilisation_permille;
+	__be16 reserved;
+	__be32 beat_age_us;
+	__be32 agent_age_us;
+	__be32 incarnation; /* changes with each start of the agent */
+	__be64 tag;
+} __attribute__((packed, aligned(2)));
+SHUNT_ASSERT_SIZE(struct probe_trailer, 48);
+
+struct probe {
+	struct bfd_packet bfd;
+	struct probe_trailer trailer;
+} __attribute__((packed, aligned(2)));
+SHUNT_ASSERT_SIZE(struct probe, 72);
+
+/*
+ * The reflector's discriminator of an address, so that neither side configures it (RFC 7880 section 4 leaves the
+ * choice open, asking for uniqueness in the domain): an IPv4 address is its own number; an IPv6 address is folded.
+ * Host order.
+ */
+static inline __attribute__((always_inline)) __u32 reflector_discriminator(const struct shunt_addr *a)
+{
+	__be32 d = a->w[2] == SHUNT_V4_MAPPED && !a->w[0] && !a->w[1] ? a->w[3] : a->w[0] ^ a->w[1] ^ a->w[2] ^ a->w[3];
+
+	return __builtin_bswap32(d);
+}
+
+#endif

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * config.h - the configuration as a model: what shunt.yaml and agent.yaml may say.
+ *
+ * Decides what is valid and names the place of what isn't. Pure: text in, model or error out. libyaml (the library
+ * under libcyaml) parses; it keeps the line and column of every node, which the checks that come after parsing need.
+ */
+#ifndef SHUNT_CORE_CONFIG_H
+#define SHUNT_CORE_CONFIG_H
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "shunt/abi.h"
+
+#define CONFIG_NAME_MAX 64 /* bytes, with the terminating zero */
+
+/* Where in the file and what: printed as "FILE:LINE:COLUMN: TEXT". Lines and columns count from 1. */
+struct config_error {
+	unsigned line, column;
+	char text[256]; /* "what, and what was expected" */
+};
+
+enum config_detector { DETECTOR_KERNEL, DETECTOR_CONTROLLER };
+enum config_hash { HASH_5TUPLE, HASH_SOURCE };
+
+struct config_backend {
+	char name[CONFIG_NAME_MAX]; /* unique in the file: it is the identity that the tables hash */
+	struct shunt_addr address; /* unique in its pool */
+	uint32_t weight; /* 1 .. 65535, default 100 */
+	char domain[CONFIG_NAME_MAX]; /* failure domain; "": its own */
+	enum forward_mode forward; /* the pool's, unless it says otherwise */
+	unsigned line, column; /* of its name, for what is found out later */
+};
+
+struct config_pool {
+	char name[CONFIG_NAME_MAX];
+	enum forward_mode forward; /* required: l2 or ipip */
+	uint32_t n_slots; /* prime, 251 .. SHUNT_MAX_SLOTS, default SHUNT_DEFAULT_SLOTS */
+	struct config_backend *backends; /* sorted by name: the order of lines never matters */
+	size_t n_backends; /* 1 .. */
+	unsigned line, column;
+};
+
+struct config_vip {
+	char name[CONFIG_NAME_MAX];
+	struct shunt_addr address;
+	uint8_t protocol; /* IPPROTO_TCP, IPPROTO_UDP */
+	uint16_t port; /* host order; 0: every port ("any") */
+	size_t pool; /* index into pools */
+	enum config_hash hash;
+	uint8_t hash_prefix; /* HASH_SOURCE: bits of the source that count, 1..32 or 1..128 */
+	unsigned line, column;
+};
+
+struct config {
+	char (*interfaces)[IF_NAMESIZE];
+	size_t n_interfaces; /* 1 .. SHUNT_MAX_INTERFACES */
+	uint64_t seed;
+	uint64_t probe_interval_ns; /* 50 us .. 10 s, default 100 us */
+	uint32_t probe_multiplier; /* 2 .. SHUNT_ROUNDS / 2, default 3 */
+	uint64_t probe_hold_ns; /* 0 .. 1 h, default 1 s */
+	int probe_cpu; /* CPU of the probing thread and the tick; -1: chosen */
+	enum config_detector detector;
+	char control_socket[108]; /* default SHUNT_CONTROL_SOCKET */
+	char control_group[CONFIG_NAME_MAX]; /* group that may read; default "shunt", ignored where it does not exist */
+	struct config_vip *vips; /* sorted by name; (address, protocol, port) unique */
+	size_t n_vips;
+	struct config_pool *pools; /* sorted by name */
+	size_t n_pools;
+};
+
+/*
+ * Parse and check `length` bytes of shunt.yaml. 0, and *out is owned by the caller (config_free); or -EINVAL with
+ * *error filled; or -ENOMEM.
+ */
+int config_parse(struct config **out, const char *text, size_t length, struct config_error *error);
+void config_free(struct config *config);
+
+/* agent.yaml */
+struct agent_config {
+	char (*interfaces)[IF_NAMESIZE]; /* where probes and tunnelled packets arrive */
+	size_t n_interfaces;
+	struct shunt_addr *vips; /* put on the loopback when setup_vips; the only inner destinations decapsulated */
+	size_t n_vips;
+	bool setup_vips; /* `setup_vips: true`: add the VIPs to lo, arp_ignore and arp_announce on the interfaces */
+	struct shunt_addr *balancers; /* whose probes are answered; none: anybody's */
+	size_t n_balancers;
+};
+
+int agent_config_parse(struct agent_config **out, const char *text, size_t length, struct config_error *error);
+void agent_config_free(struct agent_config *config);
+
+/* "203.0.113.10" or "2001:db8::1" to an address; 0 or -EINVAL. The reverse writes at most 46 bytes. */
+int address_parse(struct shunt_addr *out, const char *text);
+const char *address_format(const struct shunt_addr *address, char *buffer, size_t size);
+bool address_is_v4(const struct shunt_addr *address);
+
+/* "100us", "1s", "10m": ns us ms s m h; 0 or -EINVAL (no unit, no number, overflow). */
+int duration_parse(uint64_t *ns, const char *text);
+
+#endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * dataplane.h - the seam to the kernel's side: programs, maps, the tick. The only file of shuntd that sees libbpf is
+ * dataplane.c.
+ */
+#ifndef SHUNTD_DATAPLANE_H
+#define SHUNTD_DATAPLANE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "shunt/abi.h"
+#include "shunt/reasons.h"
+
+struct dataplane;
+
+typedef void dataplane_event_fn(void *arg, const struct event *event);
+
+struct dataplane_options {
+	uint64_t seed;
+	dataplane_event_fn *on_event;
+	void *arg;
+};
+
+/* Load programs and maps; nothing is attached. 0 or -errno, and then *why says in one sentence what is missing. */
+int dataplane_open(struct dataplane **out, const struct dataplane_options *options, const char **why);
+void dataplane_close(struct dataplane *dp); /* detaches */
+
+/* Attach to an interface, native mode first. -EBUSY: somebody's program is there and stays. */
+int dataplane_attach(struct dataplane *dp, unsigned ifindex, const char **mode, const char **why);
+
+/* Whether this kernel can run the tick (bpf_timer); start it: evaluates every tick_ns. */
+bool dataplane_has_timer(const struct dataplane *dp);
+int dataplane_start_tick(struct dataplane *dp, int cpu);
+
+/* Shared memory, valid until dataplane_close(): arrays of SHUNT_MAX_BACKENDS, and one detector. */
+struct backend *dataplane_backends(struct dataplane *dp);
+struct session *dataplane_sessions(struct dataplane *dp);
+struct detector *dataplane_detector(struct dataplane *dp);
+
+/* Replace a pool's table in one step. 0 or -errno. */
+int dataplane_set_table(struct dataplane *dp, uint32_t pool, const struct slot *slots, uint32_t n_slots);
+int dataplane_set_vip(struct dataplane *dp, const struct vip_key *key, const struct vip *vip);
+int dataplane_add_egress(struct dataplane *dp, unsigned ifindex);
+
+/* Sums over CPUs. 0 or -errno. */
+int dataplane_vip_traffic(struct dataplane *dp, uint32_t vip, struct traffic *out);
+int dataplane_backend_traffic(struct dataplane *dp, uint32_t backend, struct traffic *out);
+int dataplane_reasons(struct dataplane *dp, uint64_t out[REASON_COUNT]);
+
+/* Ring buffer: poll the descriptor for reading, then drain; each event goes to on_event. */
+int dataplane_event_fd(const struct dataplane *dp);
+int dataplane_drain_events(struct dataplane *dp);
+
+#endif

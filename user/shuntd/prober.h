@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * prober.h - the thread that asks: one round of probes every interval, from one pinned real-time thread. With
+ * `detector: controller` it runs the verdict rule too, half-way between its rounds.
+ *
+ * Writes: detector.round and rounds[], session.asked*. Reads: session.answered*.
+ */
+#ifndef SHUNTD_PROBER_H
+#define SHUNTD_PROBER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shunt/abi.h"
+
+struct prober;
+
+struct prober_options {
+	struct detector *detector; /* shared with BPF */
+	struct session *sessions; /* SHUNT_MAX_BACKENDS of them; ids 1 .. detector->n_sessions are probed */
+	struct backend *backends; /* words flipped when `judge` */
+	bool judge; /* detector: controller */
+	int cpu; /* to be pinned to; -1: not pinned */
+	void (*on_event)(void *arg, const struct event *event); /* from the prober's thread, when `judge` */
+	void *arg;
+};
+
+/* Updated by the thread, read by anybody. */
+struct prober_stats {
+	atomic_uint_fast64_t rounds_late; /* started more than half an interval late */
+	atomic_uint_fast64_t rounds_skipped; /* not asked at all because the thread came too late */
+	atomic_uint_fast64_t send_errors; /* probes that could not be sent */
+	atomic_uint_fast64_t late_max_ns;
+	atomic_uint_fast64_t send_ns; /* time the newest round's sending took */
+};
+
+int prober_start(struct prober **out, const struct prober_options *options, const char **why);
+const struct prober_stats *prober_stats(const struct prober *p);
+void prober_stop(struct prober *p);
+
+#endif
