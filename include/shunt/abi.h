@@ -131,7 +131,7 @@ SHUNT_ASSERT_SIZE(struct traffic, 24);
 
 /* ---- heartbeats ---- */
 
-/* Rounds remembered: the newest SHUNT_ROUNDS rounds' times. Power of two; bounds `multiplier` to half of it. */
+/* Rounds remembered, the bits of a word; bounds `multiplier` to half of it. */
 #define SHUNT_ROUNDS 64
 
 /* A round is numbered from 1 and never repeats in a run of shuntd. */
@@ -158,13 +158,12 @@ struct session {
 	__u32 incarnation; /* of the agent that gave it */
 	__u32 agent_age_us;
 	__u32 pad1[5];
-	/* written by the prober: asked[r % SHUNT_ROUNDS] == r if round r was really sent to this backend */
-	__u64 asked_last; /* newest round asked */
+	/* written by the prober */
+	__u64 asked; /* bit r % SHUNT_ROUNDS: round r was really sent to this backend; the newest SHUNT_ROUNDS rounds */
 	__u64 asked_count;
 	__u64 pad2[6];
-	__u64 asked[SHUNT_ROUNDS];
 };
-SHUNT_ASSERT_SIZE(struct session, 192 + 8 * SHUNT_ROUNDS);
+SHUNT_ASSERT_SIZE(struct session, 192);
 
 /* map `sessions`: ARRAY, mmap-able, backend id -> session. */
 
@@ -174,7 +173,7 @@ struct detector {
 	__u32 multiplier;
 	__u32 n_sessions; /* session ids in use are 1 .. n_sessions */
 	__u64 tick_ns; /* period of the rule's evaluation */
-	__u64 round; /* newest round sent, written by the prober after the round was sent */
+	__u64 round; /* newest round sent, written by the prober after the round was sent and its `asked` bits were set */
 	__u64 ticks; /* evaluations made */
 	__u64 late_max_ns; /* worst lateness of an evaluation */
 	__u64 suspect_since_ns; /* self-suspect: silence without a witness since; 0: no */

@@ -41,7 +41,6 @@ struct silence {
 	__u64 last_round; /* the multiplier-th of them */
 	__u64 witness_round; /* 0: no witness */
 	__u32 witness; /* backend id; 0: no witness */
-	__u32 n_unanswered; /* counted up to multiplier */
 };
 
 enum silence_verdict {
@@ -51,8 +50,21 @@ enum silence_verdict {
 };
 
 /*
- * Judge session `id` at `now_ns` (CLOCK_MONOTONIC). Reads the session's asked rounds and the detector's round times;
- * an entry that was overwritten meanwhile is a round not asked. At most SHUNT_ROUNDS entries are read.
+ * Number of the lowest bit set, 0 .. 63; x isn't 0. It counts the ones below that bit, adding in parallel and without
+ * a branch (Warren, "Hacker's Delight", 5-1): clang 14 has no such builtin for BPF, and branches cost the verifier.
+ */
+static __always_inline __u32 lowest_bit(__u64 x)
+{
+	x = (x & -x) - 1;
+	x -= x >> 1 & 0x5555555555555555ULL;
+	x = (x & 0x3333333333333333ULL) + (x >> 2 & 0x3333333333333333ULL);
+	x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fULL;
+	return x * 0x0101010101010101ULL >> 56;
+}
+
+/*
+ * Judge session `id` at `now_ns` (CLOCK_MONOTONIC). Looks back over at most SHUNT_ROUNDS - 1 rounds, so that a round
+ * the prober begins meanwhile is not mistaken for an old one. No loop but the one over `multiplier` bits.
  */
 static __always_inline enum silence_verdict silence_judge(const struct session *s, const struct detector *d,
 							  const struct witnesses *w, __u32 id, __u64 now_ns,
@@ -60,34 +72,36 @@ static __always_inline enum silence_verdict silence_judge(const struct session *
 {
 	__u64 answered = *(const volatile __u64 *)&s->answered_round;
 	__u64 newest = *(const volatile __u64 *)&d->round;
-	__u64 round = answered + 1;
-	__u32 n = 0, multiplier = d->multiplier;
+	__u64 asked = *(const volatile __u64 *)&s->asked;
+	__u64 span = newest - answered, base;
+	__u32 shift, k;
 	int which;
 
-	if (newest < round || !multiplier)
+	if (newest <= answered || !d->multiplier)
 		return SILENCE_NO;
-	if (newest - answered > SHUNT_ROUNDS)
-		round = newest - SHUNT_ROUNDS + 1;
-
-	for (int i = 0; i < SHUNT_ROUNDS; i++, round++) {
-		__u32 k = (__u32)(round & (SHUNT_ROUNDS - 1));
-
-		if (round > newest)
-			return SILENCE_NO;
-		if (s->asked[k] != round || d->rounds[k].round != round)
-			continue;
-		if (n == 0) {
-			out->first_round = round;
-			out->first_sent_ns = d->rounds[k].sent_ns;
-			if (now_ns < out->first_sent_ns + d->interval_ns * multiplier + s->grace_ns)
-				return SILENCE_NO;
-		}
-		out->last_round = round;
-		if (++n == multiplier)
+	if (span > SHUNT_ROUNDS - 1)
+		span = SHUNT_ROUNDS - 1;
+	base = newest - span + 1;
+	/* Bit i now is round base + i. */
+	shift = base & (SHUNT_ROUNDS - 1);
+	asked = asked >> shift | asked << (-shift & (SHUNT_ROUNDS - 1));
+	asked &= (1ULL << span) - 1;
+	if (!asked)
+		return SILENCE_NO;
+	out->first_round = base + lowest_bit(asked);
+	for (__u32 i = 1; i < SHUNT_ROUNDS / 2; i++) {
+		if (i >= d->multiplier)
 			break;
+		asked &= asked - 1;
 	}
-	out->n_unanswered = n;
-	if (n < multiplier)
+	if (!asked)
+		return SILENCE_NO;
+	out->last_round = base + lowest_bit(asked);
+
+	k = out->first_round & (SHUNT_ROUNDS - 1);
+	out->first_sent_ns = d->rounds[k].sent_ns;
+	if (d->rounds[k].round != out->first_round ||
+	    now_ns < out->first_sent_ns + d->interval_ns * d->multiplier + s->grace_ns)
 		return SILENCE_NO;
 
 	which = w->id[0] == id;

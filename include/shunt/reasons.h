@@ -41,9 +41,9 @@
 	X(OTHER, PASS, "not ours: left to the host")                                                                 \
 	X(REFUSED_TTL, DROP, "probe whose TTL or hop limit is not 255 (RFC 5082)")                                   \
 	X(REFUSED_MALFORMED, DROP, "probe with a wrong length, version, flag or discriminator")                      \
-	X(REFUSED_SOURCE, DROP, "probe from an address that is not a listed balancer")                               \
+	X(REFUSED_SOURCE, DROP, "probe or encapsulated packet from an address that is not a listed balancer")        \
 	X(REFUSED_LOOP, DROP, "probe that is itself an answer: source port 7784 or demand bit clear (RFC 7881 4.2)") \
-	X(REFUSED_INNER, DROP, "encapsulated packet whose inner destination is not one of our VIPs, or is malformed")
+	X(REFUSED_INNER, DROP, "encapsulated packet for one of our VIPs whose inner header contradicts itself")
 
 #define SHUNT_REASON_ENUM(name, action, sentence) REASON_##name,
 #define SHUNT_AGENT_REASON_ENUM(name, action, sentence) AGENT_REASON_##name,
