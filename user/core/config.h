@@ -2,8 +2,13 @@
 /*
  * config.h - the configuration as a model: what shunt.yaml and agent.yaml may say.
  *
- * Decides what is valid and names the place of what isn't. Pure: text in, model or error out. libyaml (the library
- * under libcyaml) parses; it keeps the line and column of every node, which the checks that come after parsing need.
+ * Decides what is valid and names the place of what isn't; leaves to the programs what only a running machine knows
+ * (does the interface exist, can this interval be sent, is there such a group). Pure: text in, model or error out.
+ * libyaml (the library under libcyaml) parses; it keeps the line and column of every node, which the checks that come
+ * after parsing need. Anchors, aliases, tags and a second document are refused: what a line says is what it means.
+ *
+ * The parts: document.c (YAML to a tree of places), reader.c (a tree to typed values), config.c and agent_config.c
+ * (the two files), address.c, duration.c. Tests: tests/golden, tests/unit/config_test.c, tests/unit/config_fuzz_test.c.
  */
 #ifndef SHUNT_CORE_CONFIG_H
 #define SHUNT_CORE_CONFIG_H
@@ -15,7 +20,15 @@
 
 #include "shunt/abi.h"
 
-#define CONFIG_NAME_MAX 64 /* bytes, with the terminating zero */
+#define CONFIG_NAME_MAX 64 /* bytes, with the terminating zero; characters: [A-Za-z0-9._-], not '.' or '-' first */
+#define CONFIG_TEXT_MAX (4U << 20) /* longest file, bytes; chosen: four times a full one */
+#define CONFIG_SLOTS_MIN 251 /* smallest prime allowed for `slots:`, chosen: a table for two or three backends */
+#define CONFIG_INTERVAL_MIN_NS 50000ULL /* chosen: 50 us is the tick's own period */
+#define CONFIG_INTERVAL_MAX_NS 10000000000ULL
+#define CONFIG_MULTIPLIER_MIN 2 /* one lost probe convicts nobody */
+#define CONFIG_MULTIPLIER_MAX (SHUNT_ROUNDS / 2)
+#define CONFIG_HOLD_MAX_NS 3600000000000ULL
+#define CONFIG_CPU_MAX 1023 /* glibc's CPU_SETSIZE - 1 */
 
 /* Where in the file and what: printed as "FILE:LINE:COLUMN: TEXT". Lines and columns count from 1. */
 struct config_error {
@@ -38,9 +51,9 @@ struct config_backend {
 struct config_pool {
 	char name[CONFIG_NAME_MAX];
 	enum forward_mode forward; /* required: l2 or ipip */
-	uint32_t n_slots; /* prime, 251 .. SHUNT_MAX_SLOTS, default SHUNT_DEFAULT_SLOTS */
+	uint32_t n_slots; /* prime, CONFIG_SLOTS_MIN .. SHUNT_MAX_SLOTS, default SHUNT_DEFAULT_SLOTS */
 	struct config_backend *backends; /* sorted by name: the order of lines never matters */
-	size_t n_backends; /* 1 .. */
+	size_t n_backends; /* 1 .. SHUNT_MAX_BACKENDS - 1, counted over all pools; never more than n_slots */
 	unsigned line, column;
 };
 
@@ -56,20 +69,20 @@ struct config_vip {
 };
 
 struct config {
-	char (*interfaces)[IF_NAMESIZE];
+	char (*interfaces)[IF_NAMESIZE]; /* sorted, unique */
 	size_t n_interfaces; /* 1 .. SHUNT_MAX_INTERFACES */
-	uint64_t seed;
+	uint64_t seed; /* required: both balancers of a pair must say the same */
 	uint64_t probe_interval_ns; /* 50 us .. 10 s, default 100 us */
 	uint32_t probe_multiplier; /* 2 .. SHUNT_ROUNDS / 2, default 3 */
 	uint64_t probe_hold_ns; /* 0 .. 1 h, default 1 s */
-	int probe_cpu; /* CPU of the probing thread and the tick; -1: chosen */
+	int probe_cpu; /* CPU of the probing thread and the tick; -1 ("auto", the default): chosen */
 	enum config_detector detector;
 	char control_socket[108]; /* default SHUNT_CONTROL_SOCKET */
 	char control_group[CONFIG_NAME_MAX]; /* group that may read; default "shunt", ignored where it does not exist */
 	struct config_vip *vips; /* sorted by name; (address, protocol, port) unique */
-	size_t n_vips;
+	size_t n_vips; /* 1 .. SHUNT_MAX_VIPS */
 	struct config_pool *pools; /* sorted by name */
-	size_t n_pools;
+	size_t n_pools; /* 1 .. SHUNT_MAX_POOLS */
 };
 
 /*
@@ -79,26 +92,40 @@ struct config {
 int config_parse(struct config **out, const char *text, size_t length, struct config_error *error);
 void config_free(struct config *config);
 
+/* The whole model as shunt.yaml, defaults written out; parses to an equal model. To be freed; NULL: no memory. */
+char *config_format(const struct config *config);
+
 /* agent.yaml */
 struct agent_config {
-	char (*interfaces)[IF_NAMESIZE]; /* where probes and tunnelled packets arrive */
-	size_t n_interfaces;
+	char (*interfaces)[IF_NAMESIZE]; /* where probes and tunnelled packets arrive; sorted, unique */
+	size_t n_interfaces; /* 1 .. SHUNT_MAX_INTERFACES */
 	struct shunt_addr *vips; /* put on the loopback when setup_vips; the only inner destinations decapsulated */
-	size_t n_vips;
+	size_t n_vips; /* 0 .. AGENT_MAX_VIPS; sorted, unique, as the balancers are */
 	bool setup_vips; /* `setup_vips: true`: add the VIPs to lo, arp_ignore and arp_announce on the interfaces */
 	struct shunt_addr *balancers; /* whose probes are answered; none: anybody's */
-	size_t n_balancers;
+	size_t n_balancers; /* 0 .. AGENT_MAX_BALANCERS */
 };
 
 int agent_config_parse(struct agent_config **out, const char *text, size_t length, struct config_error *error);
 void agent_config_free(struct agent_config *config);
+char *agent_config_format(const struct agent_config *config); /* as config_format() */
 
-/* "203.0.113.10" or "2001:db8::1" to an address; 0 or -EINVAL. The reverse writes at most 46 bytes. */
+/*
+ * "203.0.113.10" or "2001:db8::1" to an address; 0 or -EINVAL. An IPv4-mapped literal (::ffff:a.b.c.d) is refused:
+ * inside, it is the IPv4 address (RFC 4291 2.5.5.2), and one address must have one spelling.
+ */
 int address_parse(struct shunt_addr *out, const char *text);
+
+/* The reverse, RFC 5952 for IPv6; writes at most ADDRESS_TEXT_MAX bytes, zero included; returns the buffer. */
+#define ADDRESS_TEXT_MAX 46 /* INET6_ADDRSTRLEN */
 const char *address_format(const struct shunt_addr *address, char *buffer, size_t size);
 bool address_is_v4(const struct shunt_addr *address);
 
-/* "100us", "1s", "10m": ns us ms s m h; 0 or -EINVAL (no unit, no number, overflow). */
+/* "100us", "1s", "10m": a whole number and one of ns us ms s m h; 0 or -EINVAL (no unit, no number, overflow). */
 int duration_parse(uint64_t *ns, const char *text);
+
+/* The reverse, in the largest unit that loses nothing; writes at most DURATION_TEXT_MAX bytes; returns the buffer. */
+#define DURATION_TEXT_MAX 24
+const char *duration_format(uint64_t ns, char *buffer, size_t size);
 
 #endif

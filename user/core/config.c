@@ -1,0 +1,714 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * config.c - shunt.yaml to its model. First the tree is read into arrays in the order of the file, item i beside node
+ * i, so that what is wrong between items is said at its place; then everything is sorted.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+
+#include "core/config.h"
+#include "core/reader.h"
+#include "core/writer.h"
+#include "shunt/control.h"
+
+static const char *const forward_names[] = { "l2", "ipip", NULL };
+static const char *const protocol_names[] = { "tcp", "udp", NULL };
+static const char *const detector_names[] = { "kernel", "controller", NULL };
+static const char *const policy_names[] = { "maglev", NULL };
+
+#define POOL_UNKNOWN SIZE_MAX /* config_vip.pool until all pools are read */
+
+/* ---- scalars ---- */
+
+static int read_seed(const struct node *node, void *into, struct config_error *error)
+{
+	return reader_number(node, "seed", 0, UINT64_MAX, into, error);
+}
+
+static int read_name(const struct node *node, void *into, struct config_error *error)
+{
+	return reader_name(node, "name", into, error);
+}
+
+static int read_domain(const struct node *node, void *into, struct config_error *error)
+{
+	return reader_name(node, "domain", into, error);
+}
+
+static int read_group(const struct node *node, void *into, struct config_error *error)
+{
+	return reader_name(node, "group", into, error);
+}
+
+static int read_address(const struct node *node, void *into, struct config_error *error)
+{
+	return reader_address(node, "address", into, error);
+}
+
+static int read_weight(const struct node *node, void *into, struct config_error *error)
+{
+	uint64_t number;
+	int err = reader_number(node, "weight", 1, 65535, &number, error);
+
+	if (!err)
+		*(uint32_t *)into = (uint32_t)number;
+	return err;
+}
+
+static int read_forward(const struct node *node, void *into, struct config_error *error)
+{
+	size_t choice;
+	int err = reader_choice(node, "forward", forward_names, &choice, error);
+
+	if (!err)
+		*(enum forward_mode *)into = choice == 0 ? FORWARD_L2 : FORWARD_IPIP;
+	return err;
+}
+
+static int read_protocol(const struct node *node, void *into, struct config_error *error)
+{
+	size_t choice;
+	int err = reader_choice(node, "protocol", protocol_names, &choice, error);
+
+	if (!err)
+		*(uint8_t *)into = choice == 0 ? IPPROTO_TCP : IPPROTO_UDP;
+	return err;
+}
+
+static int read_detector(const struct node *node, void *into, struct config_error *error)
+{
+	size_t choice;
+	int err = reader_choice(node, "detector", detector_names, &choice, error);
+
+	if (!err)
+		*(enum config_detector *)into = choice == 0 ? DETECTOR_KERNEL : DETECTOR_CONTROLLER;
+	return err;
+}
+
+/* There is one policy so far: checked, not kept. */
+static int read_policy(const struct node *node, void *into, struct config_error *error)
+{
+	size_t choice;
+
+	(void)into;
+	return reader_choice(node, "policy", policy_names, &choice, error);
+}
+
+static int read_port(const struct node *node, void *into, struct config_error *error)
+{
+	uint64_t number = 0;
+
+	if (node->kind == NODE_TEXT && !strcmp(node->text, "any")) {
+		*(uint16_t *)into = 0;
+		return 0;
+	}
+	if (reader_number(node, "port", 1, 65535, &number, error))
+		return reader_expected(node, "port", error, "a whole number from 1 to 65535, or any");
+	*(uint16_t *)into = (uint16_t)number;
+	return 0;
+}
+
+static bool is_prime(uint32_t n)
+{
+	for (uint32_t i = 2; i * i <= n; i++)
+		if (n % i == 0)
+			return false;
+	return n >= 2;
+}
+
+static int read_slots(const struct node *node, void *into, struct config_error *error)
+{
+	uint32_t below, above;
+	uint64_t number;
+	int err = reader_number(node, "slots", CONFIG_SLOTS_MIN, SHUNT_MAX_SLOTS, &number, error);
+
+	if (err)
+		return err;
+	below = above = (uint32_t)number;
+	while (!is_prime(below)) /* both limits are prime, so both loops end within them */
+		below--;
+	while (!is_prime(above))
+		above++;
+	if (below != above)
+		return reader_expected(node, "slots", error, "a prime, such as %u or %u", below, above);
+	*(uint32_t *)into = below;
+	return 0;
+}
+
+/* ---- probe, control ---- */
+
+static int read_interval(const struct node *node, void *into, struct config_error *error)
+{
+	return reader_duration(node, "interval", CONFIG_INTERVAL_MIN_NS, CONFIG_INTERVAL_MAX_NS, into, error);
+}
+
+static int read_hold(const struct node *node, void *into, struct config_error *error)
+{
+	return reader_duration(node, "hold", 0, CONFIG_HOLD_MAX_NS, into, error);
+}
+
+static int read_multiplier(const struct node *node, void *into, struct config_error *error)
+{
+	uint64_t number;
+	int err = reader_number(node, "multiplier", CONFIG_MULTIPLIER_MIN, CONFIG_MULTIPLIER_MAX, &number, error);
+
+	if (!err)
+		*(uint32_t *)into = (uint32_t)number;
+	return err;
+}
+
+static int read_cpu(const struct node *node, void *into, struct config_error *error)
+{
+	uint64_t number;
+
+	if (node->kind == NODE_TEXT && !strcmp(node->text, "auto")) {
+		*(int *)into = -1;
+		return 0;
+	}
+	if (reader_number(node, "cpu", 0, CONFIG_CPU_MAX, &number, error))
+		return reader_expected(node, "cpu", error, "a whole number from 0 to %d, or auto", CONFIG_CPU_MAX);
+	*(int *)into = (int)number;
+	return 0;
+}
+
+static int read_probe(const struct node *node, void *into, struct config_error *error)
+{
+	static const struct reader_mapping mapping = {
+		.what = "probe",
+		.n_keys = 4,
+		.keys = {
+			{ "interval", false, read_interval, offsetof(struct config, probe_interval_ns) },
+			{ "multiplier", false, read_multiplier, offsetof(struct config, probe_multiplier) },
+			{ "hold", false, read_hold, offsetof(struct config, probe_hold_ns) },
+			{ "cpu", false, read_cpu, offsetof(struct config, probe_cpu) },
+		},
+	};
+
+	return reader_mapping(node, &mapping, into, error);
+}
+
+/* Printable ASCII: it is shown in messages, and a path is no place for surprises. */
+static int read_socket(const struct node *node, void *into, struct config_error *error)
+{
+	struct config *config = into;
+	size_t length = 0;
+
+	if (node->kind == NODE_TEXT)
+		while (node->text[length] >= ' ' && node->text[length] <= '~')
+			length++;
+	if (node->kind != NODE_TEXT || node->text[0] != '/' || node->text[length] ||
+	    length >= sizeof(config->control_socket))
+		return reader_expected(node, "socket", error, "an absolute path of at most %zu printable characters",
+				       sizeof(config->control_socket) - 1);
+	memcpy(config->control_socket, node->text, length + 1);
+	return 0;
+}
+
+static int read_control(const struct node *node, void *into, struct config_error *error)
+{
+	static const struct reader_mapping mapping = {
+		.what = "control",
+		.n_keys = 2,
+		.keys = {
+			{ "socket", false, read_socket, 0 },
+			{ "group", false, read_group, offsetof(struct config, control_group) },
+		},
+	};
+
+	return reader_mapping(node, &mapping, into, error);
+}
+
+/* ---- vips ---- */
+
+/* 5tuple, source or source/PREFIX. Whether the prefix fits the family is known when the whole VIP is read. */
+static int read_hash(const struct node *node, void *into, struct config_error *error)
+{
+	struct config_vip *vip = into;
+	const char *text = node->kind == NODE_TEXT ? node->text : "";
+	size_t digits;
+	unsigned prefix = 0;
+
+	if (!strcmp(text, "5tuple")) {
+		vip->hash = HASH_5TUPLE;
+		return 0;
+	}
+	vip->hash = HASH_SOURCE;
+	vip->hash_prefix = 0;
+	if (!strcmp(text, "source"))
+		return 0;
+	if (strncmp(text, "source/", 7))
+		return reader_expected(node, "hash", error, "one of: 5tuple, source, source/PREFIX");
+	text += 7;
+	digits = strspn(text, "0123456789");
+	for (size_t i = 0; i < digits && i < 4; i++)
+		prefix = 10 * prefix + (unsigned)(text[i] - '0');
+	if (!digits || text[digits] || text[0] == '0' || prefix > 128)
+		return reader_expected(node, "hash", error,
+				       "source/PREFIX with a prefix of 1 to 32 bits (IPv4) or 128 (IPv6)");
+	vip->hash_prefix = (uint8_t)prefix;
+	return 0;
+}
+
+static int read_pool_name(const struct node *node, void *into, struct config_error *error)
+{
+	char name[CONFIG_NAME_MAX];
+
+	*(size_t *)into = POOL_UNKNOWN;
+	return reader_name(node, "pool", name, error);
+}
+
+static int read_vip(const struct node *node, struct config_vip *vip, struct config_error *error)
+{
+	static const struct reader_mapping mapping = {
+		.what = "a VIP",
+		.n_keys = 7,
+		.keys = {
+			{ "name", true, read_name, offsetof(struct config_vip, name) },
+			{ "address", true, read_address, offsetof(struct config_vip, address) },
+			{ "protocol", true, read_protocol, offsetof(struct config_vip, protocol) },
+			{ "port", true, read_port, offsetof(struct config_vip, port) },
+			{ "pool", true, read_pool_name, offsetof(struct config_vip, pool) },
+			{ "policy", false, read_policy, 0 },
+			{ "hash", false, read_hash, 0 },
+		},
+	};
+	uint8_t bits;
+	int err = reader_mapping(node, &mapping, vip, error);
+
+	if (err)
+		return err;
+	vip->line = reader_find(node, "name")->line;
+	vip->column = reader_find(node, "name")->column;
+	bits = address_is_v4(&vip->address) ? 32 : 128;
+	if (vip->hash_prefix > bits)
+		return reader_expected(reader_find(node, "hash"), "hash", error,
+				       "a prefix of 1 to %u bits: %s is IPv%c", bits,
+				       reader_find(node, "address")->text, bits == 32 ? '4' : '6');
+	if (vip->hash == HASH_SOURCE && !vip->hash_prefix)
+		vip->hash_prefix = bits;
+	return 0;
+}
+
+static int read_vips(const struct node *node, void *into, struct config_error *error)
+{
+	struct config *config = into;
+	int err = reader_list(node, "vips", "a mapping", SHUNT_MAX_VIPS, error);
+
+	if (err)
+		return err;
+	config->vips = calloc(node->n_children, sizeof(*config->vips));
+	if (!config->vips)
+		return -ENOMEM;
+	config->n_vips = node->n_children;
+	for (size_t i = 0; !err && i < config->n_vips; i++)
+		err = read_vip(node->children[i], &config->vips[i], error);
+	return err;
+}
+
+/* ---- pools ---- */
+
+static int read_backend(const struct node *node, struct config_backend *backend, struct config_error *error)
+{
+	static const struct reader_mapping mapping = {
+		.what = "a backend",
+		.n_keys = 5,
+		.keys = {
+			{ "name", true, read_name, offsetof(struct config_backend, name) },
+			{ "address", true, read_address, offsetof(struct config_backend, address) },
+			{ "weight", false, read_weight, offsetof(struct config_backend, weight) },
+			{ "domain", false, read_domain, offsetof(struct config_backend, domain) },
+			{ "forward", false, read_forward, offsetof(struct config_backend, forward) },
+		},
+	};
+	int err;
+
+	backend->weight = 100;
+	err = reader_mapping(node, &mapping, backend, error);
+	if (err)
+		return err;
+	backend->line = reader_find(node, "name")->line;
+	backend->column = reader_find(node, "name")->column;
+	return 0;
+}
+
+static int read_backends(const struct node *node, void *into, struct config_error *error)
+{
+	struct config_pool *pool = into;
+	int err = reader_list(node, "backends", "a mapping", SHUNT_MAX_BACKENDS - 1, error);
+
+	if (err)
+		return err;
+	pool->backends = calloc(node->n_children, sizeof(*pool->backends));
+	if (!pool->backends)
+		return -ENOMEM;
+	pool->n_backends = node->n_children;
+	for (size_t i = 0; !err && i < pool->n_backends; i++)
+		err = read_backend(node->children[i], &pool->backends[i], error);
+	return err;
+}
+
+static int read_pool(const struct node *node, struct config_pool *pool, struct config_error *error)
+{
+	static const struct reader_mapping mapping = {
+		.what = "a pool",
+		.n_keys = 4,
+		.keys = {
+			{ "name", true, read_name, offsetof(struct config_pool, name) },
+			{ "forward", true, read_forward, offsetof(struct config_pool, forward) },
+			{ "slots", false, read_slots, offsetof(struct config_pool, n_slots) },
+			{ "backends", true, read_backends, 0 },
+		},
+	};
+	int err;
+
+	pool->n_slots = SHUNT_DEFAULT_SLOTS;
+	err = reader_mapping(node, &mapping, pool, error);
+	if (err)
+		return err;
+	pool->line = reader_find(node, "name")->line;
+	pool->column = reader_find(node, "name")->column;
+	for (size_t i = 0; i < pool->n_backends; i++)
+		if (!pool->backends[i].forward)
+			pool->backends[i].forward = pool->forward;
+	if (pool->n_backends > pool->n_slots) /* never with the default, so the key is there */
+		return reader_expected(reader_find(node, "slots"), "slots", error,
+				       "no fewer than the %zu backends of the pool", pool->n_backends);
+	return 0;
+}
+
+static int read_pools(const struct node *node, void *into, struct config_error *error)
+{
+	struct config *config = into;
+	int err = reader_list(node, "pools", "a mapping", SHUNT_MAX_POOLS, error);
+
+	if (err)
+		return err;
+	config->pools = calloc(node->n_children, sizeof(*config->pools));
+	if (!config->pools)
+		return -ENOMEM;
+	config->n_pools = node->n_children;
+	for (size_t i = 0; !err && i < config->n_pools; i++)
+		err = read_pool(node->children[i], &config->pools[i], error);
+	return err;
+}
+
+static int read_interfaces(const struct node *node, void *into, struct config_error *error)
+{
+	struct config *config = into;
+
+	return reader_interfaces(node, &config->interfaces, &config->n_interfaces, error);
+}
+
+/* ---- what must hold between items ---- */
+
+/* Names come first in their structs, so one comparison serves VIPs, pools and backends. */
+_Static_assert(offsetof(struct config_vip, name) == 0 && offsetof(struct config_pool, name) == 0 &&
+		       offsetof(struct config_backend, name) == 0,
+	       "compare_names() reads the name at offset 0");
+
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+static int compare_addresses(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct shunt_addr));
+}
+
+static int compare_services(const void *a, const void *b)
+{
+	const struct config_vip *v = a, *w = b;
+	int order = compare_addresses(&v->address, &w->address);
+
+	if (order)
+		return order;
+	return v->protocol != w->protocol ? v->protocol - w->protocol : v->port - w->port;
+}
+
+static int check_unique(struct reader_place *places, size_t n, int (*compare)(const void *, const void *),
+			const char *what, const char *where, struct config_error *error)
+{
+	const struct node *first, *second;
+
+	if (!reader_duplicate(places, n, compare, &first, &second))
+		return 0;
+	return node_fail(second, error, "duplicate %s %s, expected it once %s (first on line %u)", what,
+			 reader_quote(second->text).s, where, first->line);
+}
+
+/* `places` has room for all backends, and for all VIPs and pools. */
+static int check_backends(const struct config *config, const struct node *pools, struct reader_place *places,
+			  struct config_error *error)
+{
+	size_t n = 0;
+	int err;
+
+	for (size_t p = 0; p < config->n_pools; p++) {
+		const struct config_pool *pool = &config->pools[p];
+		const struct node *nodes = reader_find(pools->children[p], "backends");
+
+		for (size_t i = 0; i < pool->n_backends; i++)
+			places[i] = (struct reader_place){ &pool->backends[i].address,
+							   reader_find(nodes->children[i], "address") };
+		err = check_unique(places, pool->n_backends, compare_addresses, "backend address", "in its pool",
+				   error);
+		if (err)
+			return err;
+	}
+	for (size_t p = 0; p < config->n_pools; p++) {
+		const struct config_pool *pool = &config->pools[p];
+		const struct node *nodes = reader_find(pools->children[p], "backends");
+
+		for (size_t i = 0; i < pool->n_backends; i++)
+			places[n++] =
+				(struct reader_place){ &pool->backends[i], reader_find(nodes->children[i], "name") };
+	}
+	return check_unique(places, n, compare_names, "backend name", "in the file", error);
+}
+
+/* A VIP on a backend's own address would send a packet to itself, or probe a service instead of a host. */
+static int check_vip_addresses(const struct config *config, const struct node *vips, struct reader_place *places,
+			       struct config_error *error)
+{
+	const struct reader_place *places_end;
+
+	for (size_t v = 0; v < config->n_vips; v++)
+		places[v] =
+			(struct reader_place){ &config->vips[v].address, reader_find(vips->children[v], "address") };
+	places_end = places + config->n_vips;
+	for (size_t p = 0; p < config->n_pools; p++) {
+		for (size_t i = 0; i < config->pools[p].n_backends; i++) {
+			const struct config_backend *backend = &config->pools[p].backends[i];
+
+			for (const struct reader_place *at = places; at < places_end; at++)
+				if (!compare_addresses(at->item, &backend->address))
+					return node_fail(at->node, error,
+							 "address %s is the backend %s's own (line %u), expected one "
+							 "for the VIP alone",
+							 at->node->text, reader_quote(backend->name).s, backend->line);
+		}
+	}
+	return 0;
+}
+
+static int check_vips(const struct config *config, const struct node *vips, struct reader_place *places,
+		      struct config_error *error)
+{
+	int err;
+
+	for (size_t v = 0; v < config->n_vips; v++)
+		places[v] = (struct reader_place){ &config->vips[v], reader_find(vips->children[v], "name") };
+	err = check_unique(places, config->n_vips, compare_names, "VIP name", "in the file", error);
+	if (err)
+		return err;
+	for (size_t v = 0; v < config->n_vips; v++)
+		places[v] = (struct reader_place){ &config->vips[v], reader_find(vips->children[v], "address") };
+	err = check_unique(places, config->n_vips, compare_services, "VIP", "with the same protocol and port", error);
+	if (err)
+		return err;
+	return check_vip_addresses(config, vips, places, error);
+}
+
+static int check_pools(const struct config *config, const struct node *pools, struct reader_place *places,
+		       struct config_error *error)
+{
+	for (size_t p = 0; p < config->n_pools; p++)
+		places[p] = (struct reader_place){ &config->pools[p], reader_find(pools->children[p], "name") };
+	return check_unique(places, config->n_pools, compare_names, "pool name", "in the file", error);
+}
+
+/* All that one item can't know of another. */
+static int check_items(const struct config *config, const struct node *root, struct config_error *error)
+{
+	const struct node *pools = reader_find(root, "pools"), *vips = reader_find(root, "vips");
+	struct reader_place *places;
+	size_t n = 0;
+	int err;
+
+	for (size_t p = 0; p < config->n_pools; p++) {
+		size_t room = SHUNT_MAX_BACKENDS - 1 - n;
+
+		if (config->pools[p].n_backends > room)
+			return node_fail(reader_find(pools->children[p], "backends")->children[room], error,
+					 "too many backends, expected at most %d in the file", SHUNT_MAX_BACKENDS - 1);
+		n += config->pools[p].n_backends;
+	}
+	places = calloc(SHUNT_MAX_BACKENDS, sizeof(*places));
+	_Static_assert(SHUNT_MAX_BACKENDS >= SHUNT_MAX_VIPS && SHUNT_MAX_BACKENDS >= SHUNT_MAX_POOLS, "room");
+	if (!places)
+		return -ENOMEM;
+	err = check_pools(config, pools, places, error);
+	if (!err)
+		err = check_backends(config, pools, places, error);
+	if (!err)
+		err = check_vips(config, vips, places, error);
+	free(places);
+	return err;
+}
+
+/* Pools are sorted, VIPs are not yet: name i of the file belongs to VIP i. */
+static int resolve_pools(struct config *config, const struct node *vips, struct config_error *error)
+{
+	for (size_t v = 0; v < config->n_vips; v++) {
+		const struct node *node = reader_find(vips->children[v], "pool");
+		const struct config_pool *pool =
+			bsearch(node->text, config->pools, config->n_pools, sizeof(*config->pools), compare_names);
+		const char *names[SHUNT_MAX_POOLS];
+		char candidates[192];
+
+		if (pool) {
+			config->vips[v].pool = (size_t)(pool - config->pools);
+			continue;
+		}
+		for (size_t p = 0; p < config->n_pools; p++)
+			names[p] = config->pools[p].name;
+		return node_fail(node, error, "unknown pool %s, expected %s", reader_quote(node->text).s,
+				 reader_candidates(node->text, names, config->n_pools, candidates, sizeof(candidates)));
+	}
+	return 0;
+}
+
+static int read_config(const struct node *root, struct config *config, struct config_error *error)
+{
+	static const struct reader_mapping mapping = {
+		.what = "the configuration",
+		.n_keys = 7,
+		.keys = {
+			{ "interfaces", true, read_interfaces, 0 },
+			{ "seed", true, read_seed, offsetof(struct config, seed) },
+			{ "probe", false, read_probe, 0 },
+			{ "detector", false, read_detector, offsetof(struct config, detector) },
+			{ "control", false, read_control, 0 },
+			{ "vips", true, read_vips, 0 },
+			{ "pools", true, read_pools, 0 },
+		},
+	};
+	int err = reader_mapping(root, &mapping, config, error);
+
+	if (!err)
+		err = check_items(config, root, error);
+	if (err)
+		return err;
+	for (size_t p = 0; p < config->n_pools; p++)
+		qsort(config->pools[p].backends, config->pools[p].n_backends, sizeof(*config->pools[p].backends),
+		      compare_names);
+	qsort(config->pools, config->n_pools, sizeof(*config->pools), compare_names);
+	err = resolve_pools(config, reader_find(root, "vips"), error);
+	if (err)
+		return err;
+	qsort(config->vips, config->n_vips, sizeof(*config->vips), compare_names);
+	return 0;
+}
+
+int config_parse(struct config **out, const char *text, size_t length, struct config_error *error)
+{
+	struct document *document;
+	struct config *config;
+	int err = document_parse(&document, text, length, error);
+
+	if (err)
+		return err;
+	config = calloc(1, sizeof(*config));
+	if (!config) {
+		document_free(document);
+		return -ENOMEM;
+	}
+	config->probe_interval_ns = 100000;
+	config->probe_multiplier = 3;
+	config->probe_hold_ns = 1000000000;
+	config->probe_cpu = -1;
+	config->detector = DETECTOR_KERNEL;
+	memcpy(config->control_socket, SHUNT_CONTROL_SOCKET, sizeof(SHUNT_CONTROL_SOCKET));
+	memcpy(config->control_group, "shunt", sizeof("shunt"));
+
+	err = read_config(document->root, config, error);
+	document_free(document);
+	if (err)
+		config_free(config);
+	else
+		*out = config;
+	return err;
+}
+
+void config_free(struct config *config)
+{
+	if (!config)
+		return;
+	for (size_t p = 0; p < config->n_pools; p++)
+		free(config->pools[p].backends);
+	free(config->pools);
+	free(config->vips);
+	free(config->interfaces);
+	free(config);
+}
+
+/* ---- the way back ---- */
+
+static const char *forward_name(enum forward_mode forward)
+{
+	return forward_names[forward == FORWARD_L2 ? 0 : 1];
+}
+
+static void format_vip(FILE *f, const struct config *config, const struct config_vip *vip)
+{
+	fprintf(f, "  - {name: %s, address: ", vip->name);
+	writer_address(f, &vip->address);
+	fprintf(f, ", protocol: %s, ", protocol_names[vip->protocol == IPPROTO_TCP ? 0 : 1]);
+	if (vip->port)
+		fprintf(f, "port: %u, ", vip->port);
+	else
+		fprintf(f, "port: any, ");
+	fprintf(f, "pool: %s, policy: %s, ", config->pools[vip->pool].name, policy_names[0]);
+	if (vip->hash == HASH_5TUPLE)
+		fprintf(f, "hash: 5tuple}\n");
+	else
+		fprintf(f, "hash: source/%u}\n", vip->hash_prefix);
+}
+
+static void format_pool(FILE *f, const struct config_pool *pool)
+{
+	fprintf(f, "  - name: %s\n    forward: %s\n    slots: %u\n    backends:\n", pool->name,
+		forward_name(pool->forward), pool->n_slots);
+	for (size_t i = 0; i < pool->n_backends; i++) {
+		const struct config_backend *backend = &pool->backends[i];
+
+		fprintf(f, "      - {name: %s, address: ", backend->name);
+		writer_address(f, &backend->address);
+		fprintf(f, ", weight: %u, ", backend->weight);
+		if (*backend->domain)
+			fprintf(f, "domain: %s, ", backend->domain);
+		fprintf(f, "forward: %s}\n", forward_name(backend->forward));
+	}
+}
+
+char *config_format(const struct config *config)
+{
+	char interval[DURATION_TEXT_MAX], hold[DURATION_TEXT_MAX];
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	if (!f)
+		return NULL;
+	writer_interfaces(f, config->interfaces, config->n_interfaces);
+	fprintf(f, "seed: 0x%016llx\n", (unsigned long long)config->seed);
+	fprintf(f, "probe: {interval: %s, multiplier: %u, hold: %s, cpu: ",
+		duration_format(config->probe_interval_ns, interval, sizeof(interval)), config->probe_multiplier,
+		duration_format(config->probe_hold_ns, hold, sizeof(hold)));
+	if (config->probe_cpu < 0)
+		fprintf(f, "auto}\n");
+	else
+		fprintf(f, "%d}\n", config->probe_cpu);
+	fprintf(f, "detector: %s\n", detector_names[config->detector == DETECTOR_KERNEL ? 0 : 1]);
+	fprintf(f, "control: {socket: ");
+	writer_text(f, config->control_socket);
+	fprintf(f, ", group: %s}\n", config->control_group);
+	fprintf(f, "vips:\n");
+	for (size_t i = 0; i < config->n_vips; i++)
+		format_vip(f, config, &config->vips[i]);
+	fprintf(f, "pools:\n");
+	for (size_t i = 0; i < config->n_pools; i++)
+		format_pool(f, &config->pools[i]);
+	return writer_close(f, &text);
+}
