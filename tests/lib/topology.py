@@ -127,17 +127,22 @@ class Topology:
         try:
             self.up()
         except BaseException:
+            self.keep = False
             self.__exit__()
             raise
         return self
 
-    def __exit__(self, *_):
-        handlers = [(s, signal.signal(s, signal.SIG_IGN)) for s in (signal.SIGINT, signal.SIGTERM)]
+    def __exit__(self, kind=Exception, *_):
+        """Take it down; if it is to be kept, only when a signal ended the block."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            if not self.keep:
+            if self.keep and (kind is None or issubclass(kind, Exception)):
+                (self.directory / "kept").touch()
+            else:
                 self.down()
         finally:
-            signal.signal(*handlers[0])
+            signal.signal(signal.SIGINT, handler)
             signal.signal(signal.SIGTERM, self.handler)
 
     def up(self):

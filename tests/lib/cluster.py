@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""shunt's daemons and the stub engines, running on the hosts of a Topology."""
+import json
+import pathlib
+
+from topology import VIP4, VIP6, Topology, run, wait_for
+
+LIB = pathlib.Path(__file__).resolve().parent
+PORT = 80
+PYTHON = "/usr/bin/python3"
+
+
+class Cluster(Topology):
+    @property
+    def socket(self):
+        return self.directory / "shuntd.sock"
+
+    def write(self, name, text):
+        (self.directory / name).write_text(text)
+        return self.directory / name
+
+    def config(self, forward="ipip", family=4, detector="kernel", interfaces="eth0", hold="1s", pools=None, vips=None, extra=""):
+        """A shunt.yaml for this network: one pool of all backends, a TCP and a UDP VIP for each family."""
+        backends = "\n".join(f"      - {{name: {b.name}, address: '{b.ipv4 if family == 4 else b.ipv6}'}}" for b in self.backends)
+        vips = vips or "\n".join(
+            f"  - {{name: {name}{v}, address: '{address}', protocol: {protocol}, port: {PORT}, pool: gpus}}"
+            for name, protocol in (("chat", "tcp"), ("pulse", "udp")) for v, address in ((4, VIP4), (6, VIP6)))
+        pools = pools or f"  - name: gpus\n    forward: {forward}\n    backends:\n{backends}"
+        return (f"interfaces: [{interfaces}]\nseed: 0x5eed0123456789ab\n"
+                f"probe: {{interval: 100us, multiplier: 3, hold: {hold}}}\ndetector: {detector}\n"
+                f"control: {{socket: {self.socket}}}\nvips:\n{vips}\npools:\n{pools}\n{extra}")
+
+    def start_agent(self, host):
+        path = self.write(f"agent-{host.name}.yaml", f"interfaces: [eth0]\nvips: ['{VIP4}', '{VIP6}']\nsetup_vips: true\n"
+                          f"balancers: ['{self.balancer.ipv4}', '{self.balancer.ipv6}']\n")
+        return host.start(f"agent-{host.name}", self.build / "shunt-agent", "-f", path)
+
+    def start_engine(self, host, *ports):
+        places = [f"{address}:{port}" for address in (VIP4, f"[{VIP6}]") for port in ports or (PORT,)]
+        return host.start(f"engine-{host.name}", PYTHON, LIB / "engine.py", host.name, *places)
+
+    def start_backends(self, *ports):
+        """An agent and an engine on every backend. Returns when the engines listen and the agents' VIPs are up."""
+        self.agents = {b.name: self.start_agent(b) for b in self.backends}
+        for b in self.backends:
+            self.start_engine(b, *ports)
+        for b in self.backends:
+            wait_for(lambda: "ready" in self.log(f"engine-{b.name}"), f"engine of {b.name}")
+            wait_for(lambda: VIP4 in b.run("ip", "addr", "show", "dev", "lo"), f"agent of {b.name}")
+
+    def start_shuntd(self, config):
+        """Start the controller on the balancer; returns when its socket answers."""
+        process = self.balancer.start("shuntd", self.build / "shuntd", "-f", self.write("shunt.yaml", config))
+
+        def answers():
+            if process.poll() is not None:
+                raise RuntimeError(f"shuntd ended with {process.returncode}: {self.log('shuntd')}")
+            return self.shunt_text("stats", "show", check=False)
+        wait_for(answers, "shuntd's socket")
+        return process
+
+    def shunt_argv(self, *argv):
+        return [self.build / "shunt", "-s", self.socket, *argv]
+
+    def shunt_text(self, *argv, check=True):
+        return run(*self.shunt_argv(*argv), check=check)
+
+    def shunt(self, *argv):
+        """What `shunt -j ...` answers."""
+        return json.loads(self.shunt_text("-j", *argv))
+
+    def states(self):
+        return {b["name"]: b["state"] for b in self.shunt("backend", "show")}
+
+    def wait_states(self, seconds=15, **wanted):
+        """Until these backends are in these states, all up if none is named."""
+        wanted = wanted or {b.name: "up" for b in self.backends}
+        wait_for(lambda: wanted.items() <= self.states().items(), f"states {wanted}", seconds)
+
+    def events(self, since_ns=0, **wanted):
+        """Events after a moment whose fields are as wanted."""
+        return [e for e in self.shunt("event", "show") if e["at_ns"] >= since_ns and wanted.items() <= e.items()]
+
+    def client_argv(self, *argv):
+        return [PYTHON, LIB / "client.py", *argv]
+
+    def ask(self, address, n, port=PORT, body_bytes=10):
+        """n requests by n connections: [{"port", "backend", "error"}]."""
+        return json.loads(self.client.run(*self.client_argv("ask", address, port, n, body_bytes)))
+
+    def ask_udp(self, address, n, port=PORT):
+        return json.loads(self.client.run(*self.client_argv("udp", address, port, n)))
+
+    def start_load(self, rate, address=VIP4):
+        """Streams opened at a rate. load_end() stops it and returns their records."""
+        out = open(self.directory / "load.jsonl", "wb")
+        return self.client.start("load", *self.client_argv("load", address, PORT, rate), stdout=out)
+
+    def load_end(self, load):
+        load.terminate()
+        load.wait(30)
+        return [json.loads(line) for line in (self.directory / "load.jsonl").read_text().splitlines()]
+
+    def start_beat(self, rate, source_ports, address=VIP4):
+        """Datagrams from these source ports, without end."""
+        return self.client.start("beat", *self.client_argv("beat", address, PORT, rate, *source_ports))
+
+    def where(self, source_port, vip):
+        """The backend that a flow from the client goes to."""
+        source = f"[{self.client.ipv6}]:{source_port}" if vip.endswith("6") else f"{self.client.ipv4}:{source_port}"
+        return self.shunt("flow", "where", source, vip)["backend"]
