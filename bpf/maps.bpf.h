@@ -26,8 +26,9 @@ struct table_inner {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP); /* any length; filled through memory, then swapped in */
-	__type(key, __u32);
-	__type(value, struct slot_pair);
+	/* sizes, not types: clang 14 gives an inner map's types as forward declarations only */
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct slot_pair));
 };
 
 struct {

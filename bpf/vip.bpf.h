@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * vip.bpf.h - is it for a VIP, and may it pass as one? The exact port goes before every port. From here on the packet
+ * is ours: it is counted for its VIP, and what is wrong with it drops it.
+ */
+#ifndef SHUNT_VIP_BPF_H
+#define SHUNT_VIP_BPF_H
+
+#include "maps.bpf.h"
+#include "packet.bpf.h"
+
+static __always_inline void traffic_count(struct traffic *t, const struct packet *p)
+{
+	t->packets++;
+	t->bytes += p->frame_bytes;
+	t->new_flows += p->is_new_flow;
+}
+
+static __always_inline struct vip *vip_find(struct packet *p)
+{
+	struct vip *vip = bpf_map_lookup_elem(&vips, &p->to);
+	struct vip_key any = p->to;
+
+	if (vip || !any.port) {
+		p->is_any_port = !any.port;
+		return vip;
+	}
+	any.port = 0;
+	p->is_any_port = 1;
+	return bpf_map_lookup_elem(&vips, &any);
+}
+
+/*
+ * Later fragments have no ports. So fragments are led only where none are needed: to an any-port VIP that hashes no
+ * ports. Elsewhere the first one is dropped, and the later ones aren't known to be for a VIP.
+ */
+static __always_inline int vip_takes_fragments(const struct packet *p, const struct vip *vip)
+{
+	return p->is_any_port && !(__u32)vip->hash_mask[4];
+}
+
+static __always_inline enum reason vip_admit(struct packet *p, const struct vip *vip)
+{
+	struct traffic *t = bpf_map_lookup_elem(&vip_stats, &vip->id);
+
+	if (t)
+		traffic_count(t, p);
+	if (p->flaw != GO_ON)
+		return p->flaw;
+	if (p->is_fragment && !vip_takes_fragments(p, vip))
+		return REASON_FRAGMENT;
+	if (p->ttl <= 1)
+		return REASON_TTL_EXPIRED;
+	return GO_ON;
+}
+
+#endif
