@@ -12,6 +12,9 @@ CFLAGS := -std=gnu11 -O2 -g -fno-omit-frame-pointer -D_GNU_SOURCE -include inclu
 BPF_CFLAGS := -target bpf -mcpu=v3 -std=gnu11 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -Iinclude -Ibpf \
 	-idirafter /usr/include/$(shell uname -m)-linux-gnu
 LDFLAGS := $(EXTRA_LDFLAGS)
+# Short lines, or `make V=1`.
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf "  %-5s %s\n" $(1) $@)
 
 CORE := $(wildcard user/core/*.c)
 SHUNTD := $(wildcard user/shuntd/*.c)
@@ -46,11 +49,13 @@ $(BUILD)/.deps-%: tools/deps
 # ---- BPF objects and their skeletons ----
 $(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c | $(BUILD)/.deps-build
 	@mkdir -p $(@D)
-	$(CLANG) $(BPF_CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CLANG)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -c $< -o $@
 define TEST_BPF_RULE
 $(BUILD)/bpf/$(notdir $(1:.c=.o)): $(1) | $(BUILD)/.deps-build
 	@mkdir -p $$(@D)
-	$$(CLANG) $$(BPF_CFLAGS) -MMD -MP -c $$< -o $$@
+	$$(call say,CLANG)
+	$$(Q)$$(CLANG) $$(BPF_CFLAGS) -MMD -MP -c $$< -o $$@
 endef
 $(foreach b,$(TEST_BPF),$(eval $(call TEST_BPF_RULE,$(b))))
 $(BUILD)/skel/%.skel.h: $(BUILD)/bpf/%.bpf.o
@@ -60,31 +65,40 @@ $(BUILD)/skel/%.skel.h: $(BUILD)/bpf/%.bpf.o
 # ---- programs ----
 $(BUILD)/obj/%.o: %.c | $(BUILD)/.deps-build $(SKELS)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC)
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/shuntd: $(call obj,$(SHUNTD) $(CORE))
-	$(CC) $(LDFLAGS) $^ -lbpf -lelf -lz -lmnl -ljansson -lyaml -lpthread -o $@
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $^ -lbpf -lelf -lz -lmnl -ljansson -lyaml -lpthread -o $@
 $(BUILD)/shunt-agent: $(call obj,$(AGENT) $(CORE))
-	$(CC) $(LDFLAGS) $^ -lbpf -lelf -lz -lmnl -lyaml -o $@
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $^ -lbpf -lelf -lz -lmnl -lyaml -o $@
 $(BUILD)/shunt: $(call obj,$(SHUNT) $(CORE))
-	$(CC) $(LDFLAGS) $^ -ljansson -lyaml -o $@
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $^ -ljansson -lyaml -o $@
 
 # ---- tests and benches ----
 # Unit tests are always built with the sanitizers, from their own objects.
 $(BUILD)/san/%.o: %.c | $(BUILD)/.deps-check
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(SAN) -MMD -MP -c $< -o $@
+	$(call say,CC)
+	$(Q)$(CC) $(CFLAGS) $(SAN) -MMD -MP -c $< -o $@
 $(BUILD)/tests/unit/%: $(BUILD)/san/tests/unit/%.o $(patsubst %.c,$(BUILD)/san/%.o,$(CORE))
 	@mkdir -p $(@D)
-	$(CC) $(SAN) $^ -lcmocka -lyaml -lm -o $@
+	$(call say,LD)
+	$(Q)$(CC) $(SAN) $^ -lcmocka -lyaml -lm -o $@
 $(PACKET): $(call obj,$(filter-out %.bpf.c,$(wildcard tests/packet/*.c)) $(CORE)) | $(BUILD)/.deps-check
 	@mkdir -p $(@D)
-	$(CC) $^ -lcmocka -lbpf -lelf -lz -lyaml -o $@
+	$(call say,LD)
+	$(Q)$(CC) $^ -lcmocka -lbpf -lelf -lz -lyaml -o $@
 $(BUILD)/tests/bench/%: $(BUILD)/obj/tests/bench/%.o $(call obj,$(CORE))
 	@mkdir -p $(@D)
-	$(CC) $^ -lbpf -lelf -lz -ljansson -lyaml -lm -lpthread -o $@
+	$(call say,LD)
+	$(Q)$(CC) $^ -lbpf -lelf -lz -ljansson -lyaml -lm -lpthread -o $@
 $(BUILD)/tests/lib/%: $(BUILD)/obj/tests/lib/%.o
 	@mkdir -p $(@D)
-	$(CC) $^ -lbpf -lelf -lz -o $@
+	$(call say,LD)
+	$(Q)$(CC) $^ -lbpf -lelf -lz -o $@
 # The programs once more with the sanitizers, for the tests that feed them hostile input.
 $(BUILD)/san/.programs: all
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/san EXTRA_CFLAGS="$(SAN)" EXTRA_LDFLAGS="$(SAN)" all

@@ -16,6 +16,9 @@
 
 struct prober;
 
+/* A backend that is down is asked every this many rounds only: its answers are not urgent, a dead rack costs less. */
+#define PROBER_SLOW 16
+
 struct prober_options {
 	struct detector *detector; /* shared with BPF */
 	struct session *sessions; /* SHUNT_MAX_BACKENDS of them; ids 1 .. detector->n_sessions are probed */

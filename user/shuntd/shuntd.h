@@ -22,7 +22,10 @@ struct backend_run {
 	struct admission admission; /* the way back up */
 	bool resolved; /* route, neighbour and link are known */
 	bool ever_resolved;
+	int way_error; /* why it is not resolved, -errno */
 	struct nexthop nexthop;
+	uint64_t rtt_ns; /* smoothed round trip of its probes */
+	bool flip_unexplained; /* its word went down and no event said why yet */
 	uint64_t since_ns; /* CLOCK_MONOTONIC of the newest change of its word */
 	int64_t since_wall_s; /* the same, CLOCK_REALTIME, seconds */
 	uint32_t last_word; /* as last seen by the main loop */
@@ -46,6 +49,7 @@ struct shuntd {
 	size_t n_backends;
 	struct pool_run *pools; /* config->n_pools of them */
 	char (*xdp_mode)[16]; /* per interface: "native" or "generic" */
+	int pipe[2]; /* events from the prober's thread, when it judges */
 	enum config_detector detector; /* the one that runs, after fallback */
 	uint64_t started_ns;
 };

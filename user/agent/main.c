@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * main.c - shunt-agent: attaches the backend's program, sets up the VIPs when told, and says every so often that it is
+ * still there. Leaves probes and tunnelled packets to bpf/agent.bpf.c.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <linux/if_link.h>
+#include <net/if.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <poll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "agent/vips.h"
+#include "core/config.h"
+#include "shunt/agent.h"
+#include "shunt/heartbeat.h"
+#include "agent.skel.h"
+
+#define CONFIG_BYTES_MAX (1U << 20)
+#define AGENT_CONFIG "/etc/shunt/agent.yaml"
+#define WORD_PERIOD_MS 20 /* how often the agent says that it lives, chosen */
+
+static const char usage[] =
+	"usage: shunt-agent [-f FILE]          run with this configuration (default " AGENT_CONFIG ")\n"
+	"       shunt-agent --check FILE       say what is wrong with it, or nothing\n"
+	"       shunt-agent --show-config FILE print it in full, defaults included\n";
+
+struct agent {
+	const char *config_path;
+	struct agent_config *config;
+	struct agent_bpf *skel;
+	int *links;
+	size_t n_links;
+	struct vips_undo *vips;
+	struct agent_word *word;
+};
+
+static char complaint[512];
+
+static int fail(const char *what, const char *why)
+{
+	fprintf(stderr, "shunt-agent: %s%s%s\n", what ? what : "", what ? ": " : "", why);
+	return 1;
+}
+
+static int keep_complaint(enum libbpf_print_level level, const char *format, va_list args)
+{
+	if (level == LIBBPF_WARN)
+		vsnprintf(complaint, sizeof(complaint), format, args);
+	return 0;
+}
+
+static struct agent_config *config_load(const char *path)
+{
+	struct config_error error = { 0 };
+	struct agent_config *config = NULL;
+	char *text = malloc(CONFIG_BYTES_MAX + 1);
+	size_t length;
+	FILE *file = fopen(path, "re");
+	int err;
+
+	if (!file || !text) {
+		fail(path, file ? "no memory" : strerror(errno));
+		goto out;
+	}
+	length = fread(text, 1, CONFIG_BYTES_MAX + 1, file);
+	if (ferror(file) || length > CONFIG_BYTES_MAX) {
+		fail(path, ferror(file) ? strerror(errno) : "larger than 1 MiB");
+		goto out;
+	}
+	err = agent_config_parse(&config, text, length, &error);
+	if (err == -EINVAL)
+		fprintf(stderr, "%s:%u:%u: %s\n", path, error.line, error.column, error.text);
+	else if (err)
+		fail(path, strerror(-err));
+out:
+	free(text);
+	if (file)
+		fclose(file);
+	return config;
+}
+
+static int addresses_add(const struct bpf_map *map, const struct shunt_addr *addresses, size_t n)
+{
+	__u32 one = 1;
+
+	for (size_t i = 0; i < n; i++) {
+		int err = bpf_map_update_elem(bpf_map__fd(map), &addresses[i], &one, BPF_ANY);
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int program_load(struct agent *a)
+{
+	int err;
+
+	libbpf_set_print(keep_complaint);
+	a->skel = agent_bpf__open();
+	if (!a->skel)
+		return fail("BPF", strerror(errno));
+	a->skel->rodata->restrict_sources = a->config->n_balancers > 0;
+	err = agent_bpf__load(a->skel);
+	if (err == -EPERM)
+		return fail("not allowed to load BPF programs", "CAP_BPF and CAP_NET_ADMIN are needed");
+	if (err)
+		return fail("the kernel refused the BPF program, 6.1 or newer is needed", complaint);
+	err = addresses_add(a->skel->maps.agent_vips, a->config->vips, a->config->n_vips);
+	if (!err)
+		err = addresses_add(a->skel->maps.agent_balancers, a->config->balancers, a->config->n_balancers);
+	if (err)
+		return fail("cannot fill the program's maps", strerror(-err));
+	a->word = mmap(NULL, (size_t)sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE, MAP_SHARED,
+		       bpf_map__fd(a->skel->maps.agent), 0);
+	if (a->word == MAP_FAILED) {
+		a->word = NULL;
+		return fail("cannot share the program's memory", strerror(errno));
+	}
+	return 0;
+}
+
+static int program_attach(struct agent *a, const char *interface)
+{
+	static const __u32 modes[] = { XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE };
+	unsigned ifindex = if_nametoindex(interface);
+	char what[64];
+	int link = -EINVAL;
+
+	snprintf(what, sizeof(what), "interface %s", interface);
+	if (!ifindex)
+		return fail(what, "no such interface");
+	for (size_t i = 0; i < 2 && link < 0 && link != -EBUSY && link != -EEXIST; i++) {
+		LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = modes[i]);
+
+		link = bpf_link_create(bpf_program__fd(a->skel->progs.shunt_agent), (int)ifindex, BPF_XDP, &opts);
+	}
+	if (link == -EBUSY || link == -EEXIST)
+		return fail(what, "an XDP program is already attached there and shunt-agent does not replace it");
+	if (link < 0)
+		return fail(what, strerror(-link));
+	a->links[a->n_links++] = link;
+	return 0;
+}
+
+static void word_refresh(struct agent *a)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	__atomic_store_n(&a->word->updated_ns, (__u64)now.tv_sec * 1000000000ULL + (__u64)now.tv_nsec,
+			 __ATOMIC_RELAXED);
+}
+
+static int run(struct agent *a)
+{
+	struct pollfd stop = { .events = POLLIN };
+	sigset_t signals;
+	int err;
+
+	if (program_load(a))
+		return 1;
+	a->links = calloc(a->config->n_interfaces, sizeof(*a->links));
+	if (!a->links)
+		return fail(NULL, "no memory");
+	a->word->engine = ENGINE_UNKNOWN; /* nobody watches an engine yet */
+	if (getrandom(&a->word->incarnation, sizeof(a->word->incarnation), 0) != sizeof(a->word->incarnation))
+		return fail("getrandom", strerror(errno));
+	word_refresh(a);
+	if (a->config->setup_vips) {
+		err = vips_setup(a->config->vips, a->config->n_vips, (const char(*)[IF_NAMESIZE])a->config->interfaces,
+				 a->config->n_interfaces, &a->vips);
+		if (err)
+			return fail("cannot set up the VIPs on the loopback", strerror(-err));
+	}
+	for (size_t i = 0; i < a->config->n_interfaces; i++)
+		if (program_attach(a, a->config->interfaces[i]))
+			return 1;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	stop.fd = signalfd(-1, &signals, SFD_CLOEXEC);
+	if (stop.fd < 0)
+		return fail("signalfd", strerror(errno));
+	fprintf(stderr, "shunt-agent: ready: %zu interfaces, %zu VIPs%s\n", a->config->n_interfaces, a->config->n_vips,
+		a->config->setup_vips ? " on the loopback" : "");
+	for (;;) {
+		int n = poll(&stop, 1, WORD_PERIOD_MS);
+
+		if (n > 0)
+			break;
+		word_refresh(a);
+	}
+	close(stop.fd);
+	return 0;
+}
+
+static void agent_stop(struct agent *a)
+{
+	for (size_t i = 0; i < a->n_links; i++)
+		close(a->links[i]);
+	free(a->links);
+	vips_undo(a->vips);
+	if (a->word)
+		munmap(a->word, (size_t)sysconf(_SC_PAGESIZE));
+	agent_bpf__destroy(a->skel);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = { { "file", required_argument, NULL, 'f' },
+						 { "check", required_argument, NULL, 'c' },
+						 { "show-config", required_argument, NULL, 's' },
+						 { "help", no_argument, NULL, 'h' },
+						 { 0 } };
+	struct agent a = { .config_path = AGENT_CONFIG };
+	int option, err = 0, mode = 'f';
+	char *text;
+
+	while ((option = getopt_long(argc, argv, "f:h", options, NULL)) != -1) {
+		if (option == 'h') {
+			fputs(usage, stdout);
+			return 0;
+		}
+		if (option == '?') {
+			fputs(usage, stderr);
+			return 2;
+		}
+		mode = option;
+		a.config_path = optarg;
+	}
+	if (optind != argc) {
+		fputs(usage, stderr);
+		return 2;
+	}
+	a.config = config_load(a.config_path);
+	if (!a.config)
+		return 1;
+	if (mode == 'f') {
+		err = run(&a);
+		agent_stop(&a);
+	} else if (mode == 's') {
+		text = agent_config_format(a.config);
+		if (text)
+			fputs(text, stdout);
+		free(text);
+	}
+	agent_config_free(a.config);
+	return err;
+}

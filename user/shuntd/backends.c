@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * backends.c - see backends.h. The state word has two writers: the detector takes UP away, this file gives it; both by
+ * compare-and-swap. Records, sessions and tables are written here only.
+ */
+#include "shuntd/backends.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "shunt/hash.h"
+#include "shunt/heartbeat.h"
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
+}
+
+const char *backend_state_name(uint32_t word)
+{
+	switch (BACKEND_WORD_STATE(word)) {
+	case BACKEND_UP:
+		return "up";
+	case BACKEND_DOWN:
+		return "down";
+	default:
+		return "unused";
+	}
+}
+
+const char *backend_verdict_name(uint32_t word)
+{
+	switch (BACKEND_WORD_VERDICT(word)) {
+	case VERDICT_JOINING:
+		return "joining";
+	case VERDICT_ANSWERING:
+		return "answering";
+	case VERDICT_SILENT:
+		return "silent";
+	case VERDICT_UNRESOLVED:
+		return "unresolved";
+	default:
+		return "none";
+	}
+}
+
+static struct backend *record(struct shuntd *s, const struct backend_run *b)
+{
+	return &dataplane_backends(s->dataplane)[b->id];
+}
+
+static const char *name_of(const struct shuntd *s, uint32_t id)
+{
+	return id >= 1 && id <= s->n_backends ? s->backends[id - 1].conf->name : "?";
+}
+
+/* Note the word that is in force now as seen. */
+static void word_seen(struct backend_run *b, uint32_t word, uint64_t at_ns)
+{
+	b->last_word = word;
+	b->since_ns = at_ns;
+	b->since_wall_s = (int64_t)time(NULL);
+}
+
+/* Bring the pool's heirs into line with who is alive, and swap the table in. */
+static void pool_follow(struct shuntd *s, const struct backend_run *b, bool alive, const char *why)
+{
+	struct pool_run *pool = &s->pools[b->pool];
+	uint64_t start = clock_ns(CLOCK_MONOTONIC), built;
+	const struct slot *slots;
+	uint32_t n_slots;
+	int changed = table_set_alive(pool->table, b->id, alive), err;
+
+	if (changed <= 0)
+		return;
+	slots = table_slots(pool->table, &n_slots);
+	built = clock_ns(CLOCK_MONOTONIC);
+	err = dataplane_set_table(s->dataplane, (uint32_t)b->pool, slots, n_slots);
+	pool->rebuilt_ns = clock_ns(CLOCK_MONOTONIC);
+	if (err)
+		ledger_add(s->ledger, 0, "pool", s->config->pools[b->pool].name, "table kept", strerror(-err), NULL);
+	else
+		ledger_add(s->ledger, pool->rebuilt_ns, "pool", s->config->pools[b->pool].name, "table rebuilt", why,
+			   json_pack("{s:s, s:i, s:I, s:I}", "backend", b->conf->name, "heirs_changed", changed,
+				     "build_us", (json_int_t)((built - start) / 1000), "swap_us",
+				     (json_int_t)((pool->rebuilt_ns - built) / 1000)));
+}
+
+/* A backend went down, however we learnt of it. */
+static void backend_down(struct shuntd *s, struct backend_run *b, uint32_t word, uint64_t at_ns, json_t *evidence)
+{
+	word_seen(b, word, at_ns);
+	admission_reset(&b->admission, true);
+	ledger_add(s->ledger, at_ns, "backend", b->conf->name, "down", backend_verdict_name(word), evidence);
+	pool_follow(s, b, false, "down");
+}
+
+void backends_event(struct shuntd *s, const struct event *e)
+{
+	struct backend_run *b;
+	json_t *evidence;
+
+	if (e->kind == EVENT_SELF_SUSPECT) {
+		ledger_add(s->ledger, e->at_ns, "shuntd", "self", "self-suspect", "silence without a witness",
+			   json_pack("{s:I, s:I}", "first_round", (json_int_t)e->first_round, "last_round",
+				     (json_int_t)e->last_round));
+		return;
+	}
+	if (e->kind != EVENT_SILENT || e->backend < 1 || e->backend > s->n_backends)
+		return;
+	b = &s->backends[e->backend - 1];
+	if (BACKEND_WORD_STATE(b->last_word) != BACKEND_UP)
+		return; /* backends_run() saw the word first */
+	evidence = json_pack("{s:i, s:I, s:I, s:I, s:I, s:s, s:I}", "rounds", (int)s->config->probe_multiplier,
+			     "first_round", (json_int_t)e->first_round, "last_round", (json_int_t)e->last_round,
+			     "unanswered_us", (json_int_t)((e->at_ns - e->first_sent_ns) / 1000), "silence_us",
+			     (json_int_t)((e->at_ns - e->answered_ns) / 1000), "witness", name_of(s, e->witness),
+			     "witness_round", (json_int_t)e->witness_round);
+	backend_down(s, b, BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT), e->at_ns, evidence);
+}
+
+/* The way to a backend: 0 or -errno. */
+static int backend_way(struct shuntd *s, const struct backend_run *b, struct nexthop *way)
+{
+	int err = netlink_resolve(s->netlink, &b->conf->address, way);
+
+	if (!err && b->conf->forward == FORWARD_L2 && !way->on_link)
+		return -EMULTIHOP; /* rewriting the MAC reaches the gateway only, which would send the VIP's packet back */
+	return err;
+}
+
+static const char *way_error(int err)
+{
+	switch (err) {
+	case -EHOSTUNREACH:
+		return "no neighbour entry yet";
+	case -ENETUNREACH:
+		return "no route";
+	case -ENETDOWN:
+		return "interface down";
+	case -EMULTIHOP:
+		return "behind a gateway, which forward l2 cannot pass";
+	default:
+		return strerror(-err);
+	}
+}
+
+static void record_write(struct shuntd *s, struct backend_run *b, const struct nexthop *way)
+{
+	struct backend *r = record(s, b);
+
+	/* A packet in between is dropped as NO_NEIGHBOUR rather than sent to half an address. */
+	__atomic_store_n(&r->egress_ifindex, 0, __ATOMIC_SEQ_CST);
+	r->forward = b->conf->forward;
+	r->family = address_is_v4(&b->conf->address) ? AF_INET : AF_INET6;
+	r->mtu_bytes = way->mtu_bytes;
+	memcpy(r->dst_mac, way->dst_mac, sizeof(r->dst_mac));
+	memcpy(r->src_mac, way->src_mac, sizeof(r->src_mac));
+	r->local = way->local;
+	r->address = b->conf->address;
+	dataplane_add_egress(s->dataplane, way->ifindex);
+	__atomic_store_n(&r->egress_ifindex, way->ifindex, __ATOMIC_SEQ_CST);
+}
+
+void backends_resolve(struct shuntd *s)
+{
+	struct nexthop way;
+	size_t n_resolved = 0;
+
+	for (size_t i = 0; i < s->n_backends; i++) {
+		struct backend_run *b = &s->backends[i];
+		int err = backend_way(s, b, &way);
+		char mac[18];
+
+		memset(mac, 0, sizeof(mac));
+		if (!err) {
+			bool changed = !b->resolved || memcmp(&way, &b->nexthop, sizeof(way));
+
+			n_resolved++;
+			if (!changed)
+				continue;
+			record_write(s, b, &way);
+			snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", way.dst_mac[0], way.dst_mac[1],
+				 way.dst_mac[2], way.dst_mac[3], way.dst_mac[4], way.dst_mac[5]);
+			ledger_add(s->ledger, 0, "backend", b->conf->name, "resolved",
+				   b->ever_resolved ? "its way changed" : "first",
+				   json_pack("{s:s, s:i, s:i}", "mac", mac, "ifindex", (int)way.ifindex, "mtu",
+					     (int)way.mtu_bytes));
+			b->nexthop = way;
+			b->resolved = b->ever_resolved = true;
+			continue;
+		}
+		/* The last known way stays in the record: whether the backend lives is for the heartbeats to say. */
+		if (b->resolved || !b->way_error || b->way_error != err)
+			ledger_add(s->ledger, 0, "backend", b->conf->name, "unresolved", way_error(err), NULL);
+		b->resolved = false;
+		b->way_error = err;
+	}
+	/* No route at all to one backend, where others have theirs: it can't be asked, so it can't be found silent. */
+	for (size_t i = 0; i < s->n_backends; i++) {
+		struct backend_run *b = &s->backends[i];
+		uint32_t word = record(s, b)->word, down = BACKEND_WORD(BACKEND_DOWN, VERDICT_UNRESOLVED);
+
+		if (b->resolved || b->way_error == -EHOSTUNREACH || !n_resolved ||
+		    BACKEND_WORD_STATE(word) != BACKEND_UP)
+			continue;
+		if (__atomic_compare_exchange_n(&record(s, b)->word, &word, down, false, __ATOMIC_SEQ_CST,
+						__ATOMIC_RELAXED))
+			backend_down(s, b, down, clock_ns(CLOCK_MONOTONIC),
+				     json_pack("{s:s}", "cause", way_error(b->way_error)));
+	}
+}
+
+/* The usual round trip, where it exceeds an interval, is not silence. Smoothed over about eight looks. */
+static void grace_follow(struct shuntd *s, struct backend_run *b, struct session *session)
+{
+	uint64_t rtt = __atomic_load_n(&session->rtt_ns, __ATOMIC_RELAXED);
+
+	b->rtt_ns = b->rtt_ns - b->rtt_ns / 8 + rtt / 8;
+	__atomic_store_n(&session->grace_ns, b->rtt_ns > s->config->probe_interval_ns ? b->rtt_ns : 0,
+			 __ATOMIC_RELAXED);
+}
+
+void backends_run(struct shuntd *s)
+{
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	struct admission_limits limits = {
+		.gap_ns = s->config->probe_interval_ns * s->config->probe_multiplier * PROBER_SLOW + BACKENDS_PERIOD_NS,
+		.hold_ns = s->config->probe_hold_ns,
+	};
+
+	for (size_t i = 0; i < s->n_backends; i++) {
+		struct backend_run *b = &s->backends[i];
+		struct session *session = &dataplane_sessions(s->dataplane)[b->id];
+		uint32_t word = __atomic_load_n(&record(s, b)->word, __ATOMIC_SEQ_CST);
+
+		grace_follow(s, b, session);
+		if (BACKEND_WORD_STATE(word) == BACKEND_UP)
+			continue;
+		if (BACKEND_WORD_STATE(b->last_word) == BACKEND_UP) {
+			/* Flipped, and its event is late or lost. Late: the ring is drained before the next look. */
+			if (b->flip_unexplained)
+				backend_down(s, b, word, now, NULL);
+			b->flip_unexplained = !b->flip_unexplained;
+			continue;
+		}
+		b->flip_unexplained = false;
+		if (!admission_update(&b->admission, &limits, now, session->answers, session->answered_ns) ||
+		    !b->ever_resolved)
+			continue;
+		pool_follow(s, b, true, "up");
+		word_seen(b, BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING), now);
+		__atomic_store_n(&record(s, b)->word, b->last_word, __ATOMIC_SEQ_CST);
+		ledger_add(s->ledger, 0, "backend", b->conf->name, "up",
+			   b->admission.was_up ? "answered for the hold time" : "answering",
+			   json_pack("{s:I, s:I}", "answers", (json_int_t)session->answers, "rtt_us",
+				     (json_int_t)(session->rtt_ns / 1000)));
+		admission_reset(&b->admission, true);
+	}
+}
+
+static int pool_open(struct shuntd *s, size_t pool, const char **why)
+{
+	const struct config_pool *conf = &s->config->pools[pool];
+	struct table_member *members = calloc(conf->n_backends, sizeof(*members));
+	const struct slot *slots;
+	uint32_t n_slots;
+	size_t n = 0;
+	int err;
+
+	if (!members)
+		return -ENOMEM;
+	for (size_t i = 0; i < s->n_backends; i++) {
+		const struct backend_run *b = &s->backends[i];
+
+		if (b->pool == pool)
+			members[n++] = (struct table_member){ .id = b->id,
+							      .alive = false,
+							      .weight = b->conf->weight,
+							      .name = b->conf->name,
+							      .domain = b->conf->domain };
+	}
+	err = table_build(&s->pools[pool].table, members, n, conf->n_slots, s->config->seed);
+	free(members);
+	if (err)
+		return err;
+	slots = table_slots(s->pools[pool].table, &n_slots);
+	err = dataplane_set_table(s->dataplane, (uint32_t)pool, slots, n_slots);
+	if (err)
+		*why = "cannot load a table into the kernel";
+	return err;
+}
+
+/* What of a flow is hashed; the words are described in shunt/hash.h. */
+static void hash_mask(const struct config_vip *vip, uint64_t mask[SHUNT_FLOW_WORDS])
+{
+	bool v4 = address_is_v4(&vip->address);
+	uint8_t bytes[16] = { 0 };
+
+	memset(mask, 0xff, SHUNT_FLOW_WORDS * sizeof(*mask));
+	if (vip->hash == HASH_5TUPLE)
+		return;
+	memset(mask, 0, SHUNT_FLOW_WORDS * sizeof(*mask));
+	for (unsigned bit = 0; bit < vip->hash_prefix; bit++)
+		bytes[bit / 8] |= (uint8_t)(0x80 >> bit % 8);
+	memcpy(mask, bytes, v4 ? 4 : 16);
+}
+
+static int vips_open(struct shuntd *s, const char **why)
+{
+	for (size_t i = 0; i < s->config->n_vips; i++) {
+		const struct config_vip *conf = &s->config->vips[i];
+		struct vip_key key = { .address = conf->address,
+				       .port = htons(conf->port),
+				       .protocol = conf->protocol };
+		struct vip vip = { .id = (uint32_t)i,
+				   .table = (uint32_t)conf->pool,
+				   .n_slots = s->config->pools[conf->pool].n_slots };
+		int err;
+
+		hash_mask(conf, (uint64_t *)vip.hash_mask);
+		err = dataplane_set_vip(s->dataplane, &key, &vip);
+		if (err) {
+			*why = "cannot load a VIP into the kernel";
+			return err;
+		}
+	}
+	return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct backend_run *)a)->conf->name, ((const struct backend_run *)b)->conf->name);
+}
+
+int backends_open(struct shuntd *s, const char **why)
+{
+	struct detector *d = dataplane_detector(s->dataplane);
+	uint32_t salt = 0;
+	size_t n = 0;
+	int err;
+
+	*why = "no memory for the backends";
+	for (size_t p = 0; p < s->config->n_pools; p++)
+		s->n_backends += s->config->pools[p].n_backends;
+	s->backends = calloc(s->n_backends, sizeof(*s->backends));
+	s->pools = calloc(s->config->n_pools, sizeof(*s->pools));
+	if (!s->backends || !s->pools || getrandom(&salt, sizeof(salt), 0) != sizeof(salt))
+		return -ENOMEM;
+	for (size_t p = 0; p < s->config->n_pools; p++)
+		for (size_t i = 0; i < s->config->pools[p].n_backends; i++)
+			s->backends[n++] = (struct backend_run){ .conf = &s->config->pools[p].backends[i], .pool = p };
+	qsort(s->backends, n, sizeof(*s->backends), by_name);
+
+	for (size_t i = 0; i < n; i++) {
+		struct backend_run *b = &s->backends[i];
+		struct session *session;
+
+		b->id = (uint16_t)(i + 1);
+		session = &dataplane_sessions(s->dataplane)[b->id];
+		session->discriminator = (salt & ~(SHUNT_MAX_BACKENDS - 1U)) | b->id;
+		session->your_discriminator = reflector_discriminator(&b->conf->address);
+		session->address = b->conf->address;
+		word_seen(b, BACKEND_WORD(BACKEND_DOWN, VERDICT_JOINING), clock_ns(CLOCK_MONOTONIC));
+		record(s, b)->word = b->last_word;
+	}
+	d->interval_ns = s->config->probe_interval_ns;
+	d->multiplier = s->config->probe_multiplier;
+	d->n_sessions = (uint32_t)n;
+	d->tick_ns = s->detector == DETECTOR_KERNEL ? d->interval_ns / 2 : d->interval_ns;
+	for (size_t p = 0; p < s->config->n_pools; p++) {
+		err = pool_open(s, p, why);
+		if (err)
+			return err;
+	}
+	backends_resolve(s);
+	return vips_open(s, why);
+}
+
+void backends_close(struct shuntd *s)
+{
+	for (size_t p = 0; s->pools && p < s->config->n_pools; p++)
+		table_free(s->pools[p].table);
+	free(s->pools);
+	free(s->backends);
+}

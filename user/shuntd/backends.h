@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * backends.h - the backends and pools as they run: their records and sessions in the shared maps, what a verdict
+ * entails, the way back up. Runs in the main loop; the flip itself was the detector's.
+ */
+#ifndef SHUNTD_BACKENDS_H
+#define SHUNTD_BACKENDS_H
+
+#include "shuntd/shuntd.h"
+
+/* How often backends_run() wants to be called, ns: admission and reconciliation need no more. */
+#define BACKENDS_PERIOD_NS 10000000ULL
+
+/* Fill records, sessions, tables and VIPs from the configuration. 0 or -errno with *why. */
+int backends_open(struct shuntd *shuntd, const char **why);
+void backends_close(struct shuntd *shuntd);
+
+/* The kernel's tables changed: look up every backend's way anew. */
+void backends_resolve(struct shuntd *shuntd);
+
+/* The detector's word (also from the prober's thread by way of the main loop). */
+void backends_event(struct shuntd *shuntd, const struct event *event);
+
+/* Periodic: notice flips whose event was lost, admit who answered for long enough. */
+void backends_run(struct shuntd *shuntd);
+
+#endif

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * main.c - shuntd's start, loop and stop: opens the parts in an order in which each failure is one sentence and leaves
+ * nothing behind, then waits for whatever happens. Decides nothing about backends.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "shuntd/backends.h"
+#include "shuntd/control.h"
+#include "shuntd/shuntd.h"
+
+#define CONFIG_BYTES_MAX (16U << 20) /* a larger configuration file is refused */
+#define SHUNTD_CONFIG "/etc/shunt/shunt.yaml"
+/* How long the prober may take to show what a round costs, before its interval is believed. */
+#define CALIBRATE_NS 50000000L
+
+static const char usage[] = "usage: shuntd [-f FILE]          run with this configuration (default " SHUNTD_CONFIG ")\n"
+			    "       shuntd --check FILE       say what is wrong with it, or nothing\n"
+			    "       shuntd --show-config FILE print it in full, defaults included\n";
+
+static int fail(const char *what, const char *why)
+{
+	fprintf(stderr, "shuntd: %s%s%s\n", what ? what : "", what ? ": " : "", why);
+	return 1;
+}
+
+/* The configuration of a file, or NULL after one line on stderr. */
+static struct config *config_load(const char *path)
+{
+	struct config_error error = { 0 };
+	struct config *config = NULL;
+	char *text = NULL;
+	size_t length = 0;
+	FILE *file = fopen(path, "re");
+	int err;
+
+	if (!file) {
+		fail(path, strerror(errno));
+		return NULL;
+	}
+	text = malloc(CONFIG_BYTES_MAX + 1);
+	if (text)
+		length = fread(text, 1, CONFIG_BYTES_MAX + 1, file);
+	if (!text || ferror(file) || length > CONFIG_BYTES_MAX) {
+		fail(path, !text ? "no memory" : length > CONFIG_BYTES_MAX ? "larger than 16 MiB" : strerror(errno));
+		goto out;
+	}
+	err = config_parse(&config, text, length, &error);
+	if (err == -EINVAL)
+		fprintf(stderr, "%s:%u:%u: %s\n", path, error.line, error.column, error.text);
+	else if (err)
+		fail(path, strerror(-err));
+out:
+	free(text);
+	fclose(file);
+	return config;
+}
+
+static void on_change(void *arg)
+{
+	backends_resolve(arg);
+}
+
+static void on_event(void *arg, const struct event *event)
+{
+	backends_event(arg, event);
+}
+
+/* From the prober's thread: a pipe hands the event to the main loop. A full pipe loses the story, not the verdict. */
+static void on_prober_event(void *arg, const struct event *event)
+{
+	struct shuntd *s = arg;
+
+	if (write(s->pipe[1], event, sizeof(*event)) < 0)
+		return;
+}
+
+static void on_ledger(void *arg)
+{
+	struct shuntd *s = arg;
+
+	if (s->control)
+		control_push_events(s->control);
+}
+
+static void take_prober_events(struct shuntd *s)
+{
+	struct event e;
+
+	while (read(s->pipe[0], &e, sizeof(e)) == sizeof(e))
+		backends_event(s, &e);
+}
+
+/* Whether any interface has an address of a family that could be an outer source. */
+static bool host_has_family(const struct shuntd *s, int family)
+{
+	struct if_nameindex *links = if_nameindex();
+	bool has = false;
+
+	for (const struct if_nameindex *l = links; !has && l && l->if_index; l++)
+		has = netlink_has_family(s->netlink, l->if_name, family);
+	if_freenameindex(links);
+	return has;
+}
+
+/* ipip needs an address of the backend's family to write as the outer source. */
+static int check_families(const struct shuntd *s)
+{
+	const bool has_v4 = host_has_family(s, AF_INET), has_v6 = host_has_family(s, AF_INET6);
+
+	for (size_t p = 0; p < s->config->n_pools; p++) {
+		for (size_t i = 0; i < s->config->pools[p].n_backends; i++) {
+			const struct config_backend *b = &s->config->pools[p].backends[i];
+			bool v4 = address_is_v4(&b->address);
+
+			if (b->forward != FORWARD_IPIP || (v4 ? has_v4 : has_v6))
+				continue;
+			fprintf(stderr,
+				"%s:%u:%u: backend '%s' can't be reached by ipip: no interface has an %s address\n",
+				s->config_path, b->line, b->column, b->name, v4 ? "IPv4" : "IPv6");
+			return -EADDRNOTAVAIL;
+		}
+	}
+	return 0;
+}
+
+static int attach_all(struct shuntd *s)
+{
+	for (size_t i = 0; i < s->config->n_interfaces; i++) {
+		const char *name = s->config->interfaces[i], *mode = "", *why = "";
+		unsigned ifindex = if_nametoindex(name);
+		char what[64];
+
+		snprintf(what, sizeof(what), "interface %s", name);
+		if (!ifindex)
+			return fail(what, "no such interface");
+		if (dataplane_attach(s->dataplane, ifindex, &mode, &why))
+			return fail(what, why);
+		snprintf(s->xdp_mode[i], sizeof(s->xdp_mode[i]), "%s", mode);
+	}
+	return 0;
+}
+
+/*
+ * Can this machine keep its rounds? A round must be sent in less than an interval. Says what is possible if not.
+ */
+static int check_interval(struct shuntd *s)
+{
+	const struct timespec settle = { .tv_nsec = CALIBRATE_NS };
+	uint64_t interval_ns = s->config->probe_interval_ns, best_ns = UINT64_MAX;
+	char why[256];
+
+	for (int i = 0; i < 5; i++) {
+		uint64_t took_ns;
+
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &settle, NULL);
+		took_ns = atomic_load(&prober_stats(s->prober)->send_ns);
+		if (took_ns && took_ns < best_ns)
+			best_ns = took_ns;
+		if (best_ns < interval_ns)
+			return 0;
+	}
+	snprintf(why, sizeof(why),
+		 "%llu us is too short: asking %zu backends takes this machine %llu us; an interval of %llu us is "
+		 "possible",
+		 (unsigned long long)(interval_ns / 1000), s->n_backends, (unsigned long long)(best_ns / 1000),
+		 (unsigned long long)((best_ns * 5 / 4 + 49999) / 50000 * 50));
+	return fail("probe.interval", why);
+}
+
+static int default_cpu(void)
+{
+	cpu_set_t cpus;
+	int last = -1;
+
+	if (sched_getaffinity(0, sizeof(cpus), &cpus))
+		return -1;
+	for (int i = 0; i < CPU_SETSIZE; i++)
+		if (CPU_ISSET((size_t)i, &cpus))
+			last = i;
+	return last;
+}
+
+static int poll_add(int epoll, int fd)
+{
+	struct epoll_event e = { .events = EPOLLIN, .data.fd = fd };
+
+	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) ? -errno : 0;
+}
+
+static int loop(struct shuntd *s)
+{
+	struct itimerspec period = { .it_interval.tv_nsec = BACKENDS_PERIOD_NS,
+				     .it_value.tv_nsec = BACKENDS_PERIOD_NS };
+	int epoll = epoll_create1(EPOLL_CLOEXEC), timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	int signals, err = 1;
+	sigset_t stop;
+
+	sigemptyset(&stop);
+	sigaddset(&stop, SIGINT);
+	sigaddset(&stop, SIGTERM);
+	signals = signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (epoll < 0 || timer < 0 || signals < 0 || timerfd_settime(timer, 0, &period, NULL) ||
+	    poll_add(epoll, timer) || poll_add(epoll, signals) || poll_add(epoll, s->pipe[0]) ||
+	    poll_add(epoll, netlink_fd(s->netlink)) || poll_add(epoll, dataplane_event_fd(s->dataplane)) ||
+	    poll_add(epoll, control_fd(s->control))) {
+		fail("main loop", strerror(errno));
+		goto out;
+	}
+	for (;;) {
+		struct epoll_event ready[8];
+		int n = epoll_wait(epoll, ready, 8, -1);
+
+		if (n < 0 && errno != EINTR) {
+			fail("main loop", strerror(errno));
+			break;
+		}
+		/* Verdicts first, whatever else is ready. */
+		dataplane_drain_events(s->dataplane);
+		take_prober_events(s);
+		for (int i = 0; i < n; i++) {
+			int fd = ready[i].data.fd;
+			uint64_t ticks;
+
+			if (fd == signals) {
+				err = 0;
+				goto out;
+			}
+			if (fd == timer && read(timer, &ticks, sizeof(ticks)) == sizeof(ticks))
+				backends_run(s);
+			else if (fd == netlink_fd(s->netlink))
+				netlink_read(s->netlink);
+			else if (fd == control_fd(s->control))
+				control_run(s->control);
+		}
+	}
+out:
+	close(epoll);
+	close(timer);
+	close(signals);
+	return err;
+}
+
+static int run(struct shuntd *s)
+{
+	struct dataplane_options dataplane = { .seed = s->config->seed, .on_event = on_event, .arg = s };
+	struct prober_options prober = { .arg = s, .on_event = on_prober_event };
+	const char *why = "";
+	int cpu = s->config->probe_cpu >= 0 ? s->config->probe_cpu : default_cpu(), err;
+
+	if (pipe2(s->pipe, O_CLOEXEC | O_NONBLOCK))
+		return fail("pipe", strerror(errno));
+	err = ledger_open(&s->ledger);
+	if (err)
+		return fail("ledger", strerror(-err));
+	ledger_listen(s->ledger, on_ledger, s);
+	s->xdp_mode = calloc(s->config->n_interfaces, sizeof(*s->xdp_mode));
+	err = s->xdp_mode ? netlink_open(&s->netlink, on_change, s) : -ENOMEM;
+	if (err)
+		return fail("netlink", strerror(-err));
+	for (size_t i = 0; i < s->config->n_interfaces; i++)
+		if (!if_nametoindex(s->config->interfaces[i]))
+			return fail(s->config->interfaces[i], "no such interface (interfaces:)");
+	if (check_families(s))
+		return 1;
+	if (dataplane_open(&s->dataplane, &dataplane, &why))
+		return fail(NULL, why);
+	s->detector = s->config->detector;
+	if (s->detector == DETECTOR_KERNEL && !dataplane_has_timer(s->dataplane)) {
+		s->detector = DETECTOR_CONTROLLER;
+		ledger_add(s->ledger, 0, "shuntd", "self", "detector: controller",
+			   "this kernel has no bpf_timer (PREEMPT_RT?), so the tick cannot run in it", NULL);
+	}
+	if (backends_open(s, &why))
+		return fail(NULL, why);
+	err = control_open(&s->control, s, s->config->control_socket, s->config->control_group);
+	if (err)
+		return fail(s->config->control_socket,
+			    err == -EADDRINUSE ? "another shuntd answers on this socket" : strerror(-err));
+	if (attach_all(s))
+		return 1;
+	if (mlockall(MCL_CURRENT | MCL_FUTURE))
+		return fail("not allowed to lock memory", "CAP_IPC_LOCK is needed");
+	prober.detector = dataplane_detector(s->dataplane);
+	prober.sessions = dataplane_sessions(s->dataplane);
+	prober.backends = dataplane_backends(s->dataplane);
+	prober.judge = s->detector == DETECTOR_CONTROLLER;
+	prober.cpu = cpu;
+	if (prober_start(&s->prober, &prober, &why))
+		return fail(NULL, why);
+	if (check_interval(s))
+		return 1;
+	if (s->detector == DETECTOR_KERNEL) {
+		err = dataplane_start_tick(s->dataplane, cpu);
+		if (err)
+			return fail("cannot start the detector's tick", strerror(-err));
+	}
+	ledger_add(s->ledger, 0, "shuntd", "self", "ready",
+		   s->detector == DETECTOR_KERNEL ? "detector kernel" : "detector controller",
+		   json_pack("{s:i, s:i, s:i, s:i}", "interfaces", (int)s->config->n_interfaces, "vips",
+			     (int)s->config->n_vips, "backends", (int)s->n_backends, "cpu", cpu));
+	return loop(s);
+}
+
+static void stop(struct shuntd *s)
+{
+	/* Sockets and threads first, the program last: packets are served for as long as possible. */
+	control_close(s->control);
+	prober_stop(s->prober);
+	dataplane_close(s->dataplane);
+	netlink_close(s->netlink);
+	backends_close(s);
+	ledger_close(s->ledger);
+	free(s->xdp_mode);
+	close(s->pipe[0]);
+	close(s->pipe[1]);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = { { "file", required_argument, NULL, 'f' },
+						 { "check", required_argument, NULL, 'c' },
+						 { "show-config", required_argument, NULL, 's' },
+						 { "help", no_argument, NULL, 'h' },
+						 { 0 } };
+	struct shuntd s = { .config_path = SHUNTD_CONFIG, .pipe = { -1, -1 } };
+	struct timespec now;
+	sigset_t handled;
+	char *text;
+	int option, err, mode = 'f';
+
+	while ((option = getopt_long(argc, argv, "f:h", options, NULL)) != -1) {
+		if (option == 'h') {
+			fputs(usage, stdout);
+			return 0;
+		}
+		if (option == '?') {
+			fputs(usage, stderr);
+			return 2;
+		}
+		mode = option;
+		s.config_path = optarg;
+	}
+	if (optind != argc) {
+		fputs(usage, stderr);
+		return 2;
+	}
+	s.config = config_load(s.config_path);
+	if (!s.config)
+		return 1;
+	if (mode != 'f') {
+		text = mode == 's' ? config_format(s.config) : NULL;
+		if (text)
+			fputs(text, stdout);
+		free(text);
+		config_free(s.config);
+		return 0;
+	}
+	/* Blocked before the prober's thread exists, so that only the loop gets them. */
+	sigemptyset(&handled);
+	sigaddset(&handled, SIGINT);
+	sigaddset(&handled, SIGTERM);
+	sigprocmask(SIG_BLOCK, &handled, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	setlinebuf(stderr);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	s.started_ns = (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+
+	err = run(&s);
+	stop(&s);
+	config_free(s.config);
+	return err;
+}
