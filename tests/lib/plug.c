@@ -5,8 +5,8 @@
  *
  *   plug SWITCH_NETNS PORT... -- [HOST_NETNS:INTERFACE...]
  *
- *   unplug PORT         "unplugged PORT NS", NS taken just before the one store that does it
- *   plug PORT           "plugged PORT NS"
+ *   unplug PORT...      "unplugged NS", NS taken just before the store that does it (one for each port)
+ *   plug PORT...        "plugged NS"
  *   arm FIRST-LAST...   "armed TRIAL NS": from now on packets from these source ports are watched, no others
  *   read                "seen FIRST_NS:WATCHED:PACKETS ...", one group a host, in order; FIRST_NS 0: none yet
  *
@@ -164,18 +164,26 @@ static int stamp_attach(const char *where)
 	return err ? err : tc_attach(s->progs.stamp, netns, ifindex, BPF_TC_INGRESS);
 }
 
-static void port_set(const char *port, bool pulled)
+/* Pull or push in the ports named, one store each with nothing between them. */
+static void ports_set(char *names, bool pulled)
 {
-	unsigned ifindex = if_nametoindex(port);
+	unsigned indices[PLUG_MAX_PORTS], n = 0;
 	uint64_t at_ns;
+	char *name;
 
-	if (!ifindex || ifindex >= PLUG_MAX_PORTS) {
-		printf("error no port %s\n", port);
-		return;
+	while ((name = strsep(&names, " "))) {
+		unsigned ifindex = if_nametoindex(name);
+
+		if (!ifindex || ifindex >= PLUG_MAX_PORTS || n == PLUG_MAX_PORTS) {
+			printf("error no port %s\n", name);
+			return;
+		}
+		indices[n++] = ifindex;
 	}
 	at_ns = now_ns();
-	*(volatile uint64_t *)&unplugged[ifindex] = pulled;
-	printf("%s %s %" PRIu64 "\n", pulled ? "unplugged" : "plugged", port, at_ns);
+	for (unsigned i = 0; i < n; i++)
+		*(volatile uint64_t *)&unplugged[indices[i]] = pulled;
+	printf("%s %" PRIu64 "\n", pulled ? "unplugged" : "plugged", at_ns);
 }
 
 /* Watch the source ports of "FIRST-LAST FIRST-LAST ..." under a new trial. */
@@ -215,9 +223,9 @@ static void obey(void)
 	while (fgets(line, sizeof(line), stdin)) {
 		line[strcspn(line, "\n")] = 0;
 		if (!strncmp(line, "unplug ", 7))
-			port_set(line + 7, true);
+			ports_set(line + 7, true);
 		else if (!strncmp(line, "plug ", 5))
-			port_set(line + 5, false);
+			ports_set(line + 5, false);
 		else if (!strncmp(line, "arm ", 4))
 			watch(line + 4);
 		else if (!strcmp(line, "read"))

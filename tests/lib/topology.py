@@ -92,12 +92,12 @@ class Plug:
             raise RuntimeError(f"plug: {line}: {' '.join(answer)}")
         return answer
 
-    def unplug(self, host):
-        """Drop everything to and from the host; the time just before."""
-        return int(self.say(f"unplug {host}")[2])
+    def unplug(self, *names):
+        """Drop everything to and from these hosts at once; the time just before."""
+        return int(self.say("unplug " + " ".join(names))[1])
 
-    def plug(self, host):
-        return int(self.say(f"plug {host}")[2])
+    def plug(self, *names):
+        return int(self.say("plug " + " ".join(names))[1])
 
     def arm(self, ranges):
         """Watch flows by source port, (first, last) each, no others; the time."""

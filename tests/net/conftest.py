@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""What the network tests share: the real daemons on hosts of their own. A failing test prints the counters and the logs."""
+import os
+import pathlib
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/lib"))
+from cluster import Cluster  # noqa: E402
+from topology import stop  # noqa: E402
+
+BUILD = pathlib.Path(os.environ.get("SHUNT_BUILD", ROOT / "build"))
+LOG_BYTES = 3000  # of each log's end, printed when a test fails
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Four backends with agent and engine; no controller yet."""
+    with Cluster("shunt-net", BUILD) as c:
+        c.start_backends(80, 8001, 8002)
+        yield c
+
+
+@pytest.fixture
+def shuntd(cluster):
+    """Starts the controller with a configuration and waits for all backends; stopped when the test ends."""
+    started = []
+
+    def start(config, up=True):
+        process = cluster.start_shuntd(config)
+        started.append(process)
+        if up:
+            cluster.wait_states()
+        return process
+    yield start
+    cluster.plug.plug(*[h.name for h in cluster.hosts])
+    for process in started:
+        stop(process)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    report = (yield).get_result()
+    cluster = item.funcargs.get("cluster")
+    if cluster and report.failed:
+        report.sections.append(("counters", cluster.shunt_text("stats", "show", check=False)))
+        report.sections.append(("backends", cluster.shunt_text("backend", "show", check=False)))
+        for path in sorted(cluster.directory.glob("*.log")):
+            report.sections.append((path.name, path.read_text(errors="replace")[-LOG_BYTES:]))

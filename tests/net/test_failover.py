@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Who is ejected, who isn't, and where the flows go: with plugs pulled, processes killed and daemons stopped."""
+import signal
+import time
+
+import pytest
+
+from topology import VIP4, stop, wait_for
+
+DETECTORS = ["kernel", "controller"]
+PORTS = range(20000, 20032)
+
+
+def downs(cluster, since_ns):
+    return [(e["name"], e["why"]) for e in cluster.events(since_ns, object="backend", what="down")]
+
+
+def mapping(cluster):
+    return {port: cluster.where(port, "chat4") for port in PORTS}
+
+
+def suspects_itself(cluster):
+    return cluster.shunt("stats", "show")["probe"]["suspect_since_ns"]
+
+
+def answers(cluster):
+    return {p["backend"]: p["answers"] for p in cluster.shunt("probe", "show")}
+
+
+def wait_answering(cluster):
+    """Until every backend has answered anew."""
+    before = answers(cluster)
+    wait_for(lambda: all(n > before[name] for name, n in answers(cluster).items()), "answers of every backend")
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_flows_of_an_unplugged_backend_move_to_heirs_and_return(cluster, shuntd, detector):
+    shuntd(cluster.config(detector=detector))
+    before = mapping(cluster)
+    fault_ns = cluster.plug.unplug("gpu2")
+    event = wait_for(lambda: cluster.events(fault_ns, object="backend", name="gpu2", what="down"), "the verdict")[0]
+    assert event["why"] == "silent"
+    assert {a["backend"] for a in cluster.ask(VIP4, 32)} == {"gpu1", "gpu3", "gpu4"}  # and no error: that has no backend
+    during = mapping(cluster)
+    assert {p: b for p, b in during.items() if before[p] != "gpu2"} == {p: b for p, b in before.items() if b != "gpu2"}
+    assert "gpu2" not in during.values()
+
+    plugged_ns = cluster.plug.plug("gpu2")
+    up = wait_for(lambda: cluster.events(plugged_ns, object="backend", name="gpu2", what="up"), "gpu2 back up")[0]
+    assert up["at_ns"] - plugged_ns >= 1_000_000_000  # hold
+    assert mapping(cluster) == before
+    assert downs(cluster, fault_ns) == [("gpu2", "silent")]
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_the_verdict_names_its_witness(cluster, shuntd, detector):
+    shuntd(cluster.config(detector=detector))
+    fault_ns = cluster.plug.unplug("gpu4")
+    event = wait_for(lambda: cluster.events(fault_ns, object="backend", name="gpu4", what="down"), "the verdict")[0]
+    assert event["evidence"]["witness"] in ("gpu1", "gpu2", "gpu3")
+
+
+def test_two_backends_die_in_either_order_and_the_flows_go_the_same_way(cluster, shuntd):
+    shuntd(cluster.config(hold="100ms"))
+    ends = []
+    for order in (("gpu1", "gpu3"), ("gpu3", "gpu1")):
+        for name in order:
+            cluster.plug.unplug(name)
+            cluster.wait_states(**{name: "down"})
+        ends.append(mapping(cluster))
+        cluster.plug.plug(*order)
+        cluster.wait_states()
+    assert ends[0] == ends[1]
+    assert set(ends[0].values()) == {"gpu2", "gpu4"}
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_a_balancer_whose_own_link_is_cut_ejects_nobody(cluster, shuntd, detector):
+    shuntd(cluster.config(detector=detector))
+    fault_ns = cluster.plug.unplug("balancer")
+    wait_for(lambda: suspects_itself(cluster), "the suspicion")
+    assert cluster.events(fault_ns, what="self-suspect")
+    cluster.plug.plug("balancer")
+    wait_for(lambda: not suspects_itself(cluster), "the suspicion's end")
+    wait_answering(cluster)
+    assert downs(cluster, fault_ns) == []
+    assert set(cluster.states().values()) == {"up"}
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_silence_of_every_backend_at_once_ejects_nobody(cluster, shuntd, detector):
+    shuntd(cluster.config(detector=detector))
+    names = [b.name for b in cluster.backends]
+    fault_ns = cluster.plug.unplug(*names)
+    wait_for(lambda: suspects_itself(cluster), "the suspicion")
+    cluster.plug.plug(*names)
+    wait_answering(cluster)
+    assert downs(cluster, fault_ns) == []
+
+
+def test_a_backend_without_a_witness_is_never_ejected(cluster, shuntd):
+    only = cluster.backends[0]
+    shuntd(cluster.config(pools=f"  - name: gpus\n    forward: ipip\n    backends: [{{name: gpu1, address: {only.ipv4}}}]"))
+    fault_ns = cluster.plug.unplug("gpu1")
+    wait_for(lambda: suspects_itself(cluster), "the suspicion")
+    cluster.plug.plug("gpu1")
+    wait_answering(cluster)
+    assert downs(cluster, fault_ns) == []
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_a_controller_stopped_for_two_seconds_ejects_nobody_and_packets_go_on(cluster, shuntd, detector):
+    process = shuntd(cluster.config(detector=detector))
+    stopped_ns = time.monotonic_ns()
+    process.send_signal(signal.SIGSTOP)
+    assert [a["error"] for a in cluster.ask(VIP4, 16) if a["error"]] == []
+    wait_for(lambda: time.monotonic_ns() - stopped_ns > 2_000_000_000, "two seconds")
+    process.send_signal(signal.SIGCONT)
+    wait_answering(cluster)
+    assert downs(cluster, stopped_ns) == []
+
+
+def test_a_backend_whose_agent_is_killed_is_taken_down_until_it_is_back(cluster, shuntd):
+    shuntd(cluster.config(hold="100ms"))
+    agent, host = cluster.agents["gpu3"], cluster.backends[2]
+    agent.kill()
+    agent.wait()
+    cluster.wait_states(gpu3="down")
+    assert {a["backend"] for a in cluster.ask(VIP4, 24)} == {"gpu1", "gpu2", "gpu4"}
+    cluster.agents["gpu3"] = cluster.start_agent(host)
+    cluster.wait_states(gpu3="up")
+
+
+def test_a_backend_that_is_not_there_at_the_start_joins_when_it_comes(cluster, shuntd):
+    cluster.plug.unplug("gpu1")
+    shuntd(cluster.config(), up=False)
+    cluster.wait_states(gpu1="down", gpu2="up", gpu3="up", gpu4="up")
+    assert {a["backend"] for a in cluster.ask(VIP4, 24)} == {"gpu2", "gpu3", "gpu4"}
+    cluster.plug.plug("gpu1")
+    cluster.wait_states()
+
+
+def test_a_backend_with_a_new_mac_address_is_followed(cluster, shuntd):
+    shuntd(cluster.config())
+    host, new = cluster.backends[0], "02:00:00:00:01:0b"
+    host.run("sysctl", "-qw", "net.ipv4.conf.eth0.arp_notify=1")  # it announces the change, as a host that took over would
+    try:
+        host.ip(f"link set eth0 address {new}")
+        wait_for(lambda: cluster.shunt("backend", "show", "gpu1")[0]["mac"] == new, "the new address")
+        wait_for(lambda: "gpu1" in {a["backend"] for a in cluster.ask(VIP4, 16)}, "gpu1 serving")
+    finally:
+        host.ip(f"link set eth0 address {host.mac}")
+        wait_for(lambda: cluster.shunt("backend", "show", "gpu1")[0]["mac"] == host.mac, "the old address")
+
+
+def test_a_controller_that_ends_leaves_nothing_attached(cluster, shuntd):
+    process = shuntd(cluster.config())
+    assert "xdp" in cluster.balancer.run("ip", "link", "show", "eth0")
+    assert stop(process) == 0
+    assert "xdp" not in cluster.balancer.run("ip", "link", "show", "eth0")
+    assert not cluster.socket.exists()
