@@ -2,6 +2,9 @@
 /*
  * netlink.h - what the kernel's tables say about the way to an address: route, neighbour, link. The only file of
  * shuntd that sees libmnl is netlink.c.
+ *
+ * Decides nothing: the kernel is asked for each answer, so policy rules, longest prefix and learned path MTUs are
+ * its own. What a way without an answer means for a backend is the caller's business. One thread uses all of it.
  */
 #ifndef SHUNTD_NETLINK_H
 #define SHUNTD_NETLINK_H
@@ -14,29 +17,48 @@
 struct netlink;
 
 struct nexthop {
-	uint32_t ifindex; /* egress interface */
+	uint32_t ifindex; /* egress interface. A limit: for a VLAN, bond or bridge it is that device, not the port */
 	bool on_link; /* no gateway between: needed by forward l2 */
 	uint8_t dst_mac[6]; /* the neighbour's (or the gateway's) */
 	uint8_t src_mac[6]; /* the egress interface's */
-	uint16_t mtu_bytes; /* of the route where it has one, else of the interface; capped at 65535 */
-	struct shunt_addr local; /* preferred source address */
+	uint16_t mtu_bytes; /* the smaller of the route's, where it has one, and the interface's; capped at 65535 */
+	struct shunt_addr local; /* source address the kernel would take; all zero: it has none */
 };
 
-/* Called from netlink_read() once for a batch of changes to links, addresses, routes or neighbours. */
+/*
+ * Called from netlink_read(), at most once in each, when the answer of netlink_resolve() for any address it was asked
+ * for has become another one. What differs is not said: ask again. It may call netlink_resolve().
+ */
 typedef void netlink_changed_fn(void *arg);
 
 /* Open, subscribe. 0 or -errno. */
 int netlink_open(struct netlink **out, netlink_changed_fn *changed, void *arg);
 void netlink_close(struct netlink *nl);
 
-/* To be polled for reading; then netlink_read(): 0 or -errno. A lost message (ENOBUFS) counts as a change. */
+/*
+ * To be polled for reading (level-triggered); then netlink_read(): 0 or -errno. Lost messages (ENOBUFS) are no error:
+ * every known address is asked for again.
+ */
 int netlink_fd(const struct netlink *nl);
 int netlink_read(struct netlink *nl);
 
 /*
- * The way to an address now. 0; -ENETUNREACH: no route; -EHOSTUNREACH: no usable neighbour entry yet, and the kernel
- * was asked to find one (a change follows when it has); -ENETDOWN: the interface is down; or another -errno.
+ * The way to an address now; from then on its changes are told. *out is all zero unless 0 is returned.
+ * 0;
+ * -ENETUNREACH: no route, or one that forbids (blackhole, unreachable, prohibit), or the address is our own, a
+ *   broadcast or a multicast; also while the route's interface is set down, because the kernel takes the route away;
+ * -ENETDOWN: the route's interface has no carrier;
+ * -EHOSTUNREACH: no usable neighbour entry. The kernel was asked to find one, and is asked again each time it gives
+ *   up: about one solicitation a second, no data; a change follows when it has an answer;
+ * -EOPNOTSUPP: the interface is not Ethernet;
+ * or another -errno, for instance -ENOBUFS: the neighbour table is full. No change announces its end.
  */
 int netlink_resolve(struct netlink *nl, const struct shunt_addr *address, struct nexthop *out);
+
+/*
+ * Whether an interface carries an address of a family (AF_INET, AF_INET6) that can be used as a source towards other
+ * networks: not link-local, not tentative, not a duplicate. False where there is no such interface.
+ */
+bool netlink_has_family(struct netlink *nl, const char *ifname, int family);
 
 #endif
