@@ -97,7 +97,8 @@ $(BUILD)/tests/bench/%: $(BUILD)/obj/tests/bench/%.o $(call obj,$(CORE))
 	$(Q)$(CC) $^ -lbpf -lelf -lz -ljansson -lyaml -lm -lpthread -o $@
 $(BUILD)/tests/lib/netlink_tool: $(call obj,tests/lib/netlink_tool.c user/shuntd/netlink.c user/agent/vips.c)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $^ -lmnl -o $@
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $^ -lmnl -o $@
 $(BUILD)/tests/lib/%: $(BUILD)/obj/tests/lib/%.o
 	@mkdir -p $(@D)
 	$(call say,LD)
