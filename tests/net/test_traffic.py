@@ -127,24 +127,19 @@ def test_a_vip_with_a_port_takes_no_other(cluster, shuntd):
     assert {a["error"] for a in cluster.ask(VIP4, 2, 8001)} == {"TimeoutError"}
 
 
-def test_the_agent_refuses_tunnelled_packets_that_are_not_for_its_vips(cluster):
-    """Else whoever reaches a backend could write its inner packets for it."""
-    backend = cluster.backends[0]
-    send_tunnelled = """
+SEND_TUNNELLED = """
 import socket, struct, sys
-backend, *inner_destinations = sys.argv[1:]
+backend, inner, text = sys.argv[1:]
 def checksum(b):
     total = sum(struct.unpack(f"!{len(b) // 2}H", b))
     total = (total >> 16) + (total & 0xffff)
     return ~(total + (total >> 16)) & 0xffff
+udp = struct.pack("!HHHH", 20000, 9999, 8 + len(text), 0) + text.encode()  # no checksum: RFC 768
+ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0, socket.inet_aton("10.0.0.1"), socket.inet_aton(inner))
 s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_IPIP)
-for inner in inner_destinations:
-    payload = inner.encode()
-    udp = struct.pack("!HHHH", 20000, 9999, 8 + len(payload), 0) + payload  # no checksum: RFC 768
-    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0, socket.inet_aton("10.0.0.1"), socket.inet_aton(inner))
-    s.sendto(ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:] + udp, (backend, 0))
+s.sendto(ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:] + udp, (backend, 0))
 """
-    listen = """
+LISTEN = """
 import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.bind(("", 9999))
@@ -152,8 +147,15 @@ s.settimeout(10)
 print("ready", flush=True)
 print(s.recv(100).decode(), flush=True)
 """
-    listener = backend.start("listener", PYTHON, "-c", listen)
+
+
+def test_the_agent_takes_packets_out_of_a_tunnel_only_for_its_vips_and_from_its_balancers(cluster):
+    """Else whoever reaches a backend could write its inner packets for it."""
+    backend = cluster.backends[0]
+    listener = backend.start("listener", PYTHON, "-c", LISTEN)
     wait_for(lambda: "ready" in cluster.log("listener"), "the listener")
-    cluster.client.run(PYTHON, "-c", send_tunnelled, backend.ipv4, backend.ipv4, VIP4)
+    for host, inner, text in ((cluster.client, VIP4, "of-a-stranger"), (cluster.balancer, backend.ipv4, "not-for-a-vip"),
+                              (cluster.balancer, VIP4, "good")):
+        host.run(PYTHON, "-c", SEND_TUNNELLED, backend.ipv4, inner, text)
     assert listener.wait(10) == 0
-    assert cluster.log("listener").split() == ["ready", VIP4]  # the first one sent was not the first received
+    assert cluster.log("listener").split() == ["ready", "good"]  # the first to arrive was the last sent
