@@ -22,22 +22,27 @@ static const char *const policy_names[] = { "maglev", NULL };
 
 static int read_seed(const struct node *node, void *into, struct config_error *error)
 {
-	return reader_number(node, "seed", 0, UINT64_MAX, into, error);
+	uint64_t seed;
+
+	if (reader_number(node, "seed", 0, UINT64_MAX, &seed, error))
+		return reader_expected(node, "seed", error, "a whole number of 64 bits, such as 0x5eed0123456789ab");
+	*(uint64_t *)into = seed;
+	return 0;
 }
 
 static int read_name(const struct node *node, void *into, struct config_error *error)
 {
-	return reader_name(node, "name", into, error);
+	return reader_name(node, "name", into, CONFIG_NAME_MAX, error);
 }
 
 static int read_domain(const struct node *node, void *into, struct config_error *error)
 {
-	return reader_name(node, "domain", into, error);
+	return reader_name(node, "domain", into, CONFIG_NAME_MAX, error);
 }
 
 static int read_group(const struct node *node, void *into, struct config_error *error)
 {
-	return reader_name(node, "group", into, error);
+	return reader_name(node, "group", into, CONFIG_NAME_MAX, error);
 }
 
 static int read_address(const struct node *node, void *into, struct config_error *error)
@@ -254,7 +259,7 @@ static int read_pool_name(const struct node *node, void *into, struct config_err
 	char name[CONFIG_NAME_MAX];
 
 	*(size_t *)into = POOL_UNKNOWN;
-	return reader_name(node, "pool", name, error);
+	return reader_name(node, "pool", name, sizeof(name), error);
 }
 
 static int read_vip(const struct node *node, struct config_vip *vip, struct config_error *error)
@@ -484,7 +489,7 @@ static int check_vip_addresses(const struct config *config, const struct node *v
 			for (const struct reader_place *at = places; at < places_end; at++)
 				if (!compare_addresses(at->item, &backend->address))
 					return node_fail(at->node, error,
-							 "address %s is the backend %s's own (line %u), expected one "
+							 "address %s belongs to backend %s (line %u), expected one "
 							 "for the VIP alone",
 							 at->node->text, reader_quote(backend->name).s, backend->line);
 		}
@@ -504,7 +509,8 @@ static int check_vips(const struct config *config, const struct node *vips, stru
 		return err;
 	for (size_t v = 0; v < config->n_vips; v++)
 		places[v] = (struct reader_place){ &config->vips[v], reader_find(vips->children[v], "address") };
-	err = check_unique(places, config->n_vips, compare_services, "VIP", "with the same protocol and port", error);
+	err = check_unique(places, config->n_vips, compare_services, "VIP address", "with the same protocol and port",
+			   error);
 	if (err)
 		return err;
 	return check_vip_addresses(config, vips, places, error);

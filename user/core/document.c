@@ -194,7 +194,11 @@ int document_parse(struct document **out, const char *text, size_t length, struc
 	int err = 0;
 
 	if (length > CONFIG_TEXT_MAX)
-		return mark_fail(&start, error, "the file has %zu bytes, expected at most %u", length, CONFIG_TEXT_MAX);
+		return mark_fail(&start, error, "the file is too long, expected at most %u bytes", CONFIG_TEXT_MAX);
+	if (length >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) { /* a byte order mark says nothing about UTF-8 */
+		text += 3;
+		length -= 3;
+	}
 	b.document = calloc(1, sizeof(*b.document));
 	if (!b.document)
 		return -ENOMEM;

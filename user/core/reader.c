@@ -37,7 +37,9 @@ int reader_expected(const struct node *node, const char *what, struct config_err
 		return node_fail(node, error, "%s is a mapping, expected %s", what, expected);
 	if (!*node->text)
 		return node_fail(node, error, "%s is empty, expected %s", what, expected);
-	return node_fail(node, error, "%s is %s%s, expected %s", what, node->quoted ? "the quoted text " : "",
+	/* Only a number suffers from quotes: they make text of it. */
+	return node_fail(node, error, "%s is %s%s, expected %s", what,
+			 node->quoted && !node->text[strspn(node->text, "0123456789")] ? "the quoted text " : "",
 			 reader_quote(node->text).s, expected);
 }
 
@@ -81,7 +83,7 @@ const char *reader_candidates(const char *word, const char *const *words, size_t
 	for (size_t i = 0; i < n; i++) {
 		size_t d = distance(word, words[i]);
 
-		if (d < best && d <= 1 + strlen(words[i]) / 4) {
+		if (n > 1 && d < best && d <= 1 + strlen(words[i]) / 4) {
 			best = d;
 			near = words[i];
 		}
@@ -187,15 +189,15 @@ int reader_number(const struct node *node, const char *what, uint64_t min, uint6
 	return 0;
 }
 
-int reader_name(const struct node *node, const char *what, char *out, struct config_error *error)
+int reader_name(const struct node *node, const char *what, char *out, size_t size, struct config_error *error)
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
 
-	if (node->kind != NODE_TEXT || !*node->text || strlen(node->text) >= CONFIG_NAME_MAX ||
+	if (node->kind != NODE_TEXT || !*node->text || strlen(node->text) >= size ||
 	    node->text[strspn(node->text, allowed)] || *node->text == '.' || *node->text == '-')
 		return reader_expected(node, what, error,
-				       "1 to %d characters, letters, digits, '.', '_' or '-', not '.' or '-' first",
-				       CONFIG_NAME_MAX - 1);
+				       "1 to %zu characters, letters, digits, '.', '_' or '-', not '.' or '-' first",
+				       size - 1);
 	memcpy(out, node->text, strlen(node->text) + 1);
 	return 0;
 }
@@ -277,18 +279,6 @@ int reader_address(const struct node *node, const char *what, struct shunt_addr 
 	return 0;
 }
 
-static int read_interface(const struct node *node, char *out, struct config_error *error)
-{
-	char name[CONFIG_NAME_MAX] = "";
-
-	if (node->kind == NODE_TEXT && strlen(node->text) >= IF_NAMESIZE)
-		return reader_expected(node, "an interface", error, "at most %d characters", IF_NAMESIZE - 1);
-	if (reader_name(node, "an interface", name, error))
-		return -EINVAL;
-	memcpy(out, name, IF_NAMESIZE);
-	return 0;
-}
-
 static int compare_interfaces(const void *a, const void *b)
 {
 	return strcmp(a, b);
@@ -308,7 +298,7 @@ int reader_interfaces(const struct node *node, char (**out)[IF_NAMESIZE], size_t
 	if (!*out)
 		return -ENOMEM;
 	for (size_t i = 0; i < *n; i++) {
-		err = read_interface(node->children[i], (*out)[i], error);
+		err = reader_name(node->children[i], "an interface", (*out)[i], IF_NAMESIZE, error);
 		if (err)
 			return err;
 		places[i] = (struct reader_place){ (*out)[i], node->children[i] };

@@ -42,8 +42,8 @@ int reader_list(const struct node *node, const char *what, const char *item, siz
 int reader_number(const struct node *node, const char *what, uint64_t min, uint64_t max, uint64_t *out,
 		  struct config_error *error);
 
-/* A name: see CONFIG_NAME_MAX. `out` has CONFIG_NAME_MAX bytes. */
-int reader_name(const struct node *node, const char *what, char *out, struct config_error *error);
+/* A name in the characters that CONFIG_NAME_MAX allows; `out` has `size` bytes. */
+int reader_name(const struct node *node, const char *what, char *out, size_t size, struct config_error *error);
 
 /* One of the words of a list that ends with NULL; *out is its index. */
 int reader_choice(const struct node *node, const char *what, const char *const *words, size_t *out,
@@ -68,7 +68,10 @@ struct reader_quoted {
 };
 struct reader_quoted reader_quote(const char *text);
 
-/* Write "one of: a, b, c" and, where one is near to `word`, " (did you mean 'b'?)". Cut to fit; returns buffer. */
+/*
+ * Write "one of: a, b, c" (how many, where they are more than READER_KEYS_MAX) and, where one is near to `word`,
+ * " (did you mean 'b'?)". Cut to fit; returns buffer.
+ */
 const char *reader_candidates(const char *word, const char *const *words, size_t n, char *buffer, size_t size);
 
 /*
