@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * out_plain.c - results for people: aligned columns, units, a dash for what is not known.
+ */
+#include "shunt/out.h"
+
+#include <inttypes.h>
+#include <time.h>
+
+#define GAP "  " /* between columns */
+
+/* Three significant digits and a unit: 999 -> "999", 12345 -> "12.3 k". */
+static void scaled_format(char *text, size_t size, double value, const char *const *units, size_t n_units, double step)
+{
+	size_t i = 0;
+
+	while (value >= step * 0.9995 && i + 1 < n_units) {
+		value /= step;
+		i++;
+	}
+	if (i == 0)
+		snprintf(text, size, "%.0f%s%s", value, *units[0] ? " " : "", units[0]);
+	else
+		snprintf(text, size, "%.*f %s", value < 9.995 ? 2 : value < 99.95 ? 1 : 0, value, units[i]);
+}
+
+/* The two largest units that count: 90061 -> "1d1h". */
+static void duration_format_s(char *text, size_t size, int64_t s)
+{
+	if (s < 60)
+		snprintf(text, size, "%" PRId64 "s", s);
+	else if (s < 3600)
+		snprintf(text, size, "%" PRId64 "m%" PRId64 "s", s / 60, s % 60);
+	else if (s < 86400)
+		snprintf(text, size, "%" PRId64 "h%" PRId64 "m", s / 3600, s % 3600 / 60);
+	else
+		snprintf(text, size, "%" PRId64 "d%" PRId64 "h", s / 86400, s % 86400 / 3600);
+}
+
+static void number_format(char *text, size_t size, double value, enum unit unit)
+{
+	static const char *const counts[] = { "", "k", "M", "G", "T", "P" };
+	static const char *const bytes[] = { "B", "kB", "MB", "GB", "TB", "PB" };
+	static const char *const times[] = { "us", "ms", "s" };
+	struct timespec t;
+
+	switch (unit) {
+	case UNIT_COUNT:
+		scaled_format(text, size, value, counts, 6, 1000);
+		break;
+	case UNIT_BYTES:
+		scaled_format(text, size, value, bytes, 6, 1000);
+		break;
+	case UNIT_US:
+		if (value >= 60e6)
+			duration_format_s(text, size, (int64_t)(value / 1e6));
+		else
+			scaled_format(text, size, value, times, 3, 1000);
+		break;
+	case UNIT_SECONDS:
+		duration_format_s(text, size, (int64_t)value);
+		break;
+	case UNIT_SINCE_NS:
+		clock_gettime(CLOCK_MONOTONIC, &t);
+		duration_format_s(text, size, t.tv_sec > value / 1e9 ? (int64_t)((double)t.tv_sec - value / 1e9) : 0);
+		break;
+	case UNIT_PERMILLE:
+		snprintf(text, size, "%.1f %%", value / 10);
+		break;
+	case UNIT_PORT:
+		snprintf(text, size, value == 0 ? "any" : "%.0f", value);
+		break;
+	default:
+		snprintf(text, size, "%.0f", value);
+	}
+}
+
+/* One value as text, to be freed. What would steer a terminal is taken out. */
+static char *cell_format(const json_t *object, const struct column *column)
+{
+	const json_t *value = json_object_get(object, column->key), *element;
+	char number[64], *text = NULL;
+	size_t size, i;
+	FILE *f = open_memstream(&text, &size);
+
+	if (!f)
+		return NULL;
+	if (json_is_string(value)) {
+		fputs(*json_string_value(value) ? json_string_value(value) : "-", f);
+	} else if (json_is_number(value)) {
+		number_format(number, sizeof(number), json_number_value(value), column->unit);
+		fputs(number, f);
+	} else if (json_is_array(value)) {
+		json_array_foreach(value, i, element)
+			fprintf(f, "%s%s", i ? " " : "", json_is_string(element) ? json_string_value(element) : "-");
+	} else {
+		fputs("-", f);
+	}
+	fclose(f);
+	for (char *c = text; c && *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
+	return text;
+}
+
+static bool is_left_out(const struct view *view, const json_t *row)
+{
+	const json_t *value = view->but_zero ? json_object_get(row, view->but_zero) : NULL;
+
+	return json_is_integer(value) && json_integer_value(value) == 0;
+}
+
+/* A column of numbers is aligned right. */
+static bool is_numeric(const json_t *rows, const struct column *column)
+{
+	const json_t *row;
+	size_t i;
+
+	json_array_foreach(rows, i, row) if (json_is_number(json_object_get(row, column->key))) return true;
+	return false;
+}
+
+/* The line ends with its last word: nothing pads it. */
+static void cell_print(const char *text, size_t width, bool right, bool last)
+{
+	int pad = (int)(width - strlen(text));
+
+	if (right)
+		printf("%*s%s", pad, "", text);
+	else
+		printf("%s%*s", text, last ? 0 : pad, "");
+	fputs(last ? "\n" : GAP, stdout);
+}
+
+static void table_print(const json_t *rows, const struct view *view)
+{
+	size_t n_rows = json_array_size(rows), n = 0, i;
+	char **cells;
+	size_t *widths;
+	bool *right;
+	const json_t *row;
+
+	while (view->columns[n].key)
+		n++;
+	cells = calloc(n_rows * n + 1, sizeof(*cells));
+	widths = calloc(n, sizeof(*widths));
+	right = calloc(n, sizeof(*right));
+	if (!cells || !widths || !right)
+		goto out;
+	for (size_t c = 0; c < n; c++) {
+		widths[c] = strlen(view->columns[c].title);
+		right[c] = is_numeric(rows, &view->columns[c]);
+	}
+	json_array_foreach(rows, i, row)
+	{
+		for (size_t c = 0; c < n && !is_left_out(view, row); c++) {
+			char *cell = cell_format(row, &view->columns[c]);
+
+			cells[i * n + c] = cell;
+			if (cell && strlen(cell) > widths[c])
+				widths[c] = strlen(cell);
+		}
+	}
+	for (size_t c = 0; c < n; c++)
+		cell_print(view->columns[c].title, widths[c], right[c], c + 1 == n);
+	json_array_foreach(rows, i, row) for (size_t c = 0; c < n && !is_left_out(view, row); c++)
+		cell_print(cells[i * n + c] ? cells[i * n + c] : "", widths[c], right[c], c + 1 == n);
+	for (i = 0; i < n_rows * n; i++)
+		free(cells[i]);
+out:
+	free(cells);
+	free(widths);
+	free(right);
+}
+
+static void record_print(const json_t *object, const struct view *view)
+{
+	size_t width = 0;
+
+	for (const struct column *c = view->columns; c->key; c++)
+		if (strlen(c->title) > width)
+			width = strlen(c->title);
+	for (const struct column *c = view->columns; c->key; c++) {
+		char *cell = cell_format(object, c);
+
+		printf("%-*s" GAP "%s\n", (int)width, c->title, cell ? cell : "");
+		free(cell);
+	}
+}
+
+static void line_print(const json_t *object, const struct view *view)
+{
+	for (const struct column *c = view->columns; c->key; c++) {
+		char *cell = cell_format(object, c);
+
+		printf("%s%s", c == view->columns ? "" : " ", cell ? cell : "");
+		free(cell);
+	}
+	putchar('\n');
+}
+
+static void show(const json_t *result, const struct view *views)
+{
+	for (const struct view *view = views; view->shape; view++) {
+		const json_t *part = view->key ? json_object_get(result, view->key) : result, *item;
+		const char *text;
+		size_t i;
+
+		if (view != views)
+			putchar('\n');
+		switch (view->shape) {
+		case SHAPE_TABLE:
+			table_print(part, view);
+			break;
+		case SHAPE_RECORD:
+			record_print(json_is_array(part) ? json_array_get(part, 0) : part, view);
+			break;
+		case SHAPE_LINES:
+			json_array_foreach(part, i, item) line_print(item, view);
+			break;
+		case SHAPE_TEXT:
+			text = json_string_value(json_object_get(part, view->columns[0].key));
+			fputs(text ? text : "", stdout);
+			break;
+		}
+	}
+}
+
+static void item(const json_t *object, const struct view *view)
+{
+	line_print(object, view);
+	fflush(stdout);
+}
+
+/* A place goes first and stands alone, as compilers print it, so that editors find it. */
+static void error(const struct complaint *complaint)
+{
+	if (complaint->file)
+		fprintf(stderr, "%s:%u:%u: %s\n", complaint->file, complaint->line, complaint->column, complaint->text);
+	else
+		fprintf(stderr, "shunt: %s\n", complaint->text);
+}
+
+const struct output out_plain = { .show = show, .item = item, .error = error };

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * stats.c - shunt stats: what became of every packet, and how well the prober and the detector keep time.
+ */
+#include "shunt/shunt.h"
+
+static const struct column daemon_columns[] = {
+	{ "uptime_s", "running for", UNIT_SECONDS },
+	{ "detector", "detector", 0 },
+	{ NULL, NULL, 0 },
+};
+
+static const struct column interface_columns[] = {
+	{ "name", "INTERFACE", 0 },
+	{ "mode", "MODE", 0 },
+	{ NULL, NULL, 0 },
+};
+
+static const struct column probe_columns[] = {
+	{ "interval_us", "probe interval", UNIT_US },
+	{ "multiplier", "multiplier", 0 },
+	{ "round", "newest round", 0 },
+	{ "rounds_late", "rounds late", 0 },
+	{ "rounds_skipped", "rounds skipped", 0 },
+	{ "send_errors", "probes not sent", 0 },
+	{ "late_max_us", "latest round, by", UNIT_US },
+	{ "ticks", "detector ticks", 0 },
+	{ "tick_late_max_us", "latest tick, by", UNIT_US },
+	{ "suspect_since_ns", "suspects itself for", UNIT_SINCE_NS },
+	{ NULL, NULL, 0 },
+};
+
+static const struct column reason_columns[] = {
+	{ "name", "REASON", 0 },     { "action", "ACTION", 0 }, { "packets", "PACKETS", 0 },
+	{ "meaning", "MEANING", 0 }, { NULL, NULL, 0 },
+};
+
+static const struct view views[] = {
+	{ SHAPE_RECORD, NULL, daemon_columns, NULL },
+	{ SHAPE_TABLE, "interfaces", interface_columns, NULL },
+	{ SHAPE_RECORD, "probe", probe_columns, NULL },
+	{ SHAPE_TABLE, "reasons", reason_columns, "packets" },
+	{ 0 },
+};
+
+static int stats_show(struct call *call)
+{
+	return request_show(call, "stats", "show", NULL, views);
+}
+
+static const struct command commands[] = {
+	{ "show", "", "packets by reason (JSON: also those with none), probes, detector", stats_show, 0, 0 },
+	{ NULL, NULL, NULL, NULL, 0, 0 },
+};
+
+const struct object stats_object = { "stats", "what became of the packets", commands };
