@@ -69,28 +69,47 @@ static void word_seen(struct backend_run *b, uint32_t word, uint64_t at_ns)
 	b->since_wall_s = (int64_t)time(NULL);
 }
 
-/* Bring the pool's heirs into line with who is alive, and swap the table in. */
-static void pool_follow(struct shuntd *s, const struct backend_run *b, bool alive, const char *why)
+/* Bring the pool's heirs into line with who is alive; pools_swap() hands the table to the kernel. */
+static void pool_follow(struct shuntd *s, const struct backend_run *b, bool alive)
 {
 	struct pool_run *pool = &s->pools[b->pool];
-	uint64_t start = clock_ns(CLOCK_MONOTONIC), built;
-	const struct slot *slots;
-	uint32_t n_slots;
-	int changed = table_set_alive(pool->table, b->id, alive), err;
+	uint64_t start = clock_ns(CLOCK_MONOTONIC);
+	int changed = table_set_alive(pool->table, b->id, alive);
 
-	if (changed <= 0)
-		return;
-	slots = table_slots(pool->table, &n_slots);
-	built = clock_ns(CLOCK_MONOTONIC);
-	err = dataplane_set_table(s->dataplane, (uint32_t)b->pool, slots, n_slots);
-	pool->rebuilt_ns = clock_ns(CLOCK_MONOTONIC);
-	if (err)
-		ledger_add(s->ledger, 0, "pool", s->config->pools[b->pool].name, "table kept", strerror(-err), NULL);
-	else
-		ledger_add(s->ledger, pool->rebuilt_ns, "pool", s->config->pools[b->pool].name, "table rebuilt", why,
-			   json_pack("{s:s, s:i, s:I, s:I}", "backend", b->conf->name, "heirs_changed", changed,
-				     "build_us", (json_int_t)((built - start) / 1000), "swap_us",
-				     (json_int_t)((pool->rebuilt_ns - built) / 1000)));
+	if (changed > 0)
+		pool->heirs_changed += (uint32_t)changed;
+	pool->build_ns += clock_ns(CLOCK_MONOTONIC) - start;
+}
+
+/*
+ * Swap in the tables that changed, once for all that happened together: the kernel's call returns only after every
+ * packet that may still read the old table has gone (some 10 ms), though packets see the new one from its start.
+ */
+static void pools_swap(struct shuntd *s)
+{
+	for (size_t p = 0; p < s->config->n_pools; p++) {
+		struct pool_run *pool = &s->pools[p];
+		const struct slot *slots;
+		uint32_t n_slots;
+		uint64_t at;
+		int err;
+
+		if (!pool->heirs_changed)
+			continue;
+		slots = table_slots(pool->table, &n_slots);
+		at = clock_ns(CLOCK_MONOTONIC);
+		err = dataplane_set_table(s->dataplane, (uint32_t)p, slots, n_slots);
+		if (err) {
+			ledger_add(s->ledger, at, "pool", s->config->pools[p].name, "table kept", strerror(-err), NULL);
+			continue; /* tried again after the next change; the old table is still a right one */
+		}
+		pool->rebuilt_ns = at;
+		ledger_add(s->ledger, at, "pool", s->config->pools[p].name, "table rebuilt", "the living changed",
+			   json_pack("{s:I, s:I}", "heirs_changed", (json_int_t)pool->heirs_changed, "build_us",
+				     (json_int_t)(pool->build_ns / 1000)));
+		pool->heirs_changed = 0;
+		pool->build_ns = 0;
+	}
 }
 
 /* A backend went down, however we learnt of it. */
@@ -99,7 +118,7 @@ static void backend_down(struct shuntd *s, struct backend_run *b, uint32_t word,
 	word_seen(b, word, at_ns);
 	admission_reset(&b->admission, true);
 	ledger_add(s->ledger, at_ns, "backend", b->conf->name, "down", backend_verdict_name(word), evidence);
-	pool_follow(s, b, false, "down");
+	pool_follow(s, b, false);
 }
 
 void backends_event(struct shuntd *s, const struct event *e)
@@ -255,7 +274,7 @@ void backends_run(struct shuntd *s)
 		if (!admission_update(&b->admission, &limits, now, session->answers, session->answered_ns) ||
 		    !b->ever_resolved)
 			continue;
-		pool_follow(s, b, true, "up");
+		pool_follow(s, b, true);
 		word_seen(b, BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING), now);
 		__atomic_store_n(&record(s, b)->word, b->last_word, __ATOMIC_SEQ_CST);
 		ledger_add(s->ledger, 0, "backend", b->conf->name, "up",
@@ -264,6 +283,7 @@ void backends_run(struct shuntd *s)
 				     (json_int_t)(session->rtt_ns / 1000)));
 		admission_reset(&b->admission, true);
 	}
+	pools_swap(s);
 }
 
 static int pool_open(struct shuntd *s, size_t pool, const char **why)

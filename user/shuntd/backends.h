@@ -21,7 +21,10 @@ void backends_resolve(struct shuntd *shuntd);
 /* The detector's word (also from the prober's thread by way of the main loop). */
 void backends_event(struct shuntd *shuntd, const struct event *event);
 
-/* Periodic: notice flips whose event was lost, admit who answered for long enough. */
+/*
+ * Periodic, and once after a batch of events: notice flips whose event was lost, admit who answered for long enough,
+ * swap in the tables that changed.
+ */
 void backends_run(struct shuntd *shuntd);
 
 #endif

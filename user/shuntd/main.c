@@ -75,7 +75,10 @@ static void on_change(void *arg)
 
 static void on_event(void *arg, const struct event *event)
 {
-	backends_event(arg, event);
+	struct shuntd *s = arg;
+
+	s->events_taken++;
+	backends_event(s, event);
 }
 
 /* From the prober's thread: a pipe hands the event to the main loop. A full pipe loses the story, not the verdict. */
@@ -95,12 +98,17 @@ static void on_ledger(void *arg)
 		control_push_events(s->control);
 }
 
-static void take_prober_events(struct shuntd *s)
+/* What the detector said, and what follows from it. */
+static void take_events(struct shuntd *s)
 {
 	struct event e;
+	uint64_t taken = s->events_taken;
 
+	dataplane_drain_events(s->dataplane);
 	while (read(s->pipe[0], &e, sizeof(e)) == sizeof(e))
-		backends_event(s, &e);
+		on_event(s, &e);
+	if (s->events_taken != taken)
+		backends_run(s);
 }
 
 /* Whether any interface has an address of a family that could be an outer source. */
@@ -228,8 +236,7 @@ static int loop(struct shuntd *s)
 			break;
 		}
 		/* Verdicts first, whatever else is ready. */
-		dataplane_drain_events(s->dataplane);
-		take_prober_events(s);
+		take_events(s);
 		for (int i = 0; i < n; i++) {
 			int fd = ready[i].data.fd;
 			uint64_t ticks;

@@ -34,6 +34,8 @@ struct backend_run {
 /* A pool as it runs. */
 struct pool_run {
 	struct table *table;
+	uint32_t heirs_changed; /* slots, since the newest table swap */
+	uint64_t build_ns; /* time it took to find them */
 	uint64_t rebuilt_ns; /* CLOCK_MONOTONIC of the newest table swap */
 };
 
@@ -51,6 +53,7 @@ struct shuntd {
 	char (*xdp_mode)[16]; /* per interface: "native" or "generic" */
 	int pipe[2]; /* events from the prober's thread, when it judges */
 	enum config_detector detector; /* the one that runs, after fallback */
+	uint64_t events_taken; /* from the detector */
 	uint64_t started_ns;
 };
 
