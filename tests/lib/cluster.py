@@ -3,7 +3,7 @@
 import json
 import pathlib
 
-from topology import VIP4, VIP6, Topology, run, wait_for
+from topology import VIP4, VIP6, Topology, run, stop, wait_for
 
 LIB = pathlib.Path(__file__).resolve().parent
 PORT = 80
@@ -11,6 +11,8 @@ PYTHON = "/usr/bin/python3"
 
 
 class Cluster(Topology):
+    shuntd = None
+
     @property
     def socket(self):
         return self.directory / "shuntd.sock"
@@ -19,16 +21,16 @@ class Cluster(Topology):
         (self.directory / name).write_text(text)
         return self.directory / name
 
-    def config(self, forward="ipip", family=4, detector="kernel", interfaces="eth0", hold="1s", pools=None, vips=None, extra=""):
+    def config(self, forward="ipip", family=4, detector="kernel", interval="100us", hold="1s", pools=None, vips=None):
         """A shunt.yaml for this network: one pool of all backends, a TCP and a UDP VIP for each family."""
         backends = "\n".join(f"      - {{name: {b.name}, address: '{b.ipv4 if family == 4 else b.ipv6}'}}" for b in self.backends)
         vips = vips or "\n".join(
             f"  - {{name: {name}{v}, address: '{address}', protocol: {protocol}, port: {PORT}, pool: gpus}}"
             for name, protocol in (("chat", "tcp"), ("pulse", "udp")) for v, address in ((4, VIP4), (6, VIP6)))
         pools = pools or f"  - name: gpus\n    forward: {forward}\n    backends:\n{backends}"
-        return (f"interfaces: [{interfaces}]\nseed: 0x5eed0123456789ab\n"
-                f"probe: {{interval: 100us, multiplier: 3, hold: {hold}}}\ndetector: {detector}\n"
-                f"control: {{socket: {self.socket}}}\nvips:\n{vips}\npools:\n{pools}\n{extra}")
+        return (f"interfaces: [eth0]\nseed: 0x5eed0123456789ab\n"
+                f"probe: {{interval: {interval}, multiplier: 3, hold: {hold}}}\ndetector: {detector}\n"
+                f"control: {{socket: {self.socket}}}\nvips:\n{vips}\npools:\n{pools}\n")
 
     def start_agent(self, host):
         path = self.write(f"agent-{host.name}.yaml", f"interfaces: [eth0]\nvips: ['{VIP4}', '{VIP6}']\nsetup_vips: true\n"
@@ -49,8 +51,9 @@ class Cluster(Topology):
             wait_for(lambda: VIP4 in b.run("ip", "addr", "show", "dev", "lo"), f"agent of {b.name}")
 
     def start_shuntd(self, config):
-        """Start the controller on the balancer; returns when its socket answers."""
-        process = self.balancer.start("shuntd", self.build / "shuntd", "-f", self.write("shunt.yaml", config))
+        """Start the controller on the balancer, in place of the one before; returns when its socket answers."""
+        self.stop_shuntd()
+        self.shuntd = process = self.balancer.start("shuntd", self.build / "shuntd", "-f", self.write("shunt.yaml", config))
 
         def answers():
             if process.poll() is not None:
@@ -58,6 +61,11 @@ class Cluster(Topology):
             return self.shunt_text("stats", "show", check=False)
         wait_for(answers, "shuntd's socket")
         return process
+
+    def stop_shuntd(self):
+        """Its exit status; None if none runs."""
+        process, self.shuntd = self.shuntd, None
+        return stop(process) if process else None
 
     def shunt_argv(self, *argv):
         return [self.build / "shunt", "-s", self.socket, *argv]

@@ -170,7 +170,7 @@ class Topology:
         argv = [str(a) for a in argv]
         if not self.keep:
             argv = ["setpriv", "--pdeathsig", "KILL", *argv]
-        with open(self.directory / f"{name}.log", "ab") as log:
+        with open(self.directory / f"{name}.log", "wb") as log:
             kw = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, **kw}
             p = subprocess.Popen(argv, start_new_session=True, **kw)
         self.processes.append(p)

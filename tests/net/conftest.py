@@ -9,7 +9,6 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/lib"))
 from cluster import Cluster  # noqa: E402
-from topology import stop  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("SHUNT_BUILD", ROOT / "build"))
 LOG_BYTES = 3000  # of each log's end, printed when a test fails
@@ -25,19 +24,14 @@ def cluster():
 
 @pytest.fixture
 def shuntd(cluster):
-    """Starts the controller with a configuration and waits for all backends; stopped when the test ends."""
-    started = []
-
-    def start(config, up=True):
+    """Starts the controller with a configuration and waits for backends, all unless some are named."""
+    def start(config, *names):
         process = cluster.start_shuntd(config)
-        started.append(process)
-        if up:
-            cluster.wait_states()
+        cluster.wait_states(**{name: "up" for name in names})
         return process
     yield start
     cluster.plug.plug(*[h.name for h in cluster.hosts])
-    for process in started:
-        stop(process)
+    cluster.stop_shuntd()
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """What a daemon can't start with: one clear sentence, exit 1, and nothing left attached or pinned."""
 import pathlib
+import re
 
 import pytest
 
 from cluster import Cluster
 from conftest import BUILD
-from topology import VIP4, stop
+from topology import VIP4
+
+
+EVENT = r"(backend|pool|vip|shuntd) [\w.-]+: "  # what has happened until then is logged; it is no complaint
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +32,17 @@ def refused(cluster, config, *words, before=()):
     untouched = traces(cluster)
     done = cluster.balancer.try_run(*before, cluster.build / "shuntd", "-f", path)
     assert done.returncode == 1, done.stderr
-    assert len(done.stderr.splitlines()) == 1, done.stderr
+    complaints = [line for line in done.stderr.splitlines() if not re.match(EVENT, line)]
+    assert len(complaints) == 1, done.stderr
     for word in words:
-        assert word in done.stderr
+        assert word in complaints[0]
     assert traces(cluster) == untouched
 
 
 # What is changed in a good configuration, and what the sentence says. Lines and columns are those of the culprit.
 FAULTS = {
     "an unknown key": ("detector: kernel", "detecter: kernel", [":4:1: ", "detecter"]),
-    "a wrong type": ("multiplier: 3", "multiplier: three", [":3:41: ", "three"]),
+    "a wrong type": ("multiplier: 3", "multiplier: three", [":3:38: ", "three"]),
     "a duration without a unit": ("interval: 100us", "interval: 100", [":3:19: ", "100"]),
     "an interval below what can be sent": ("interval: 100us", "interval: 10us", [":3:19: ", "50us"]),
     "a weight of zero": ("address: '10.0.0.11'", "address: 10.0.0.11, weight: 0", ["weight"]),
@@ -74,7 +79,7 @@ def test_shuntd_names_the_privilege_it_misses(cluster, missing):
 
 
 def test_a_second_shuntd_on_an_interface_is_refused_and_the_first_goes_on(cluster):
-    first = cluster.start_shuntd(cluster.config())
+    cluster.start_shuntd(cluster.config())
     try:
         elsewhere = cluster.config().replace("shuntd.sock", "other.sock")
         refused(cluster, elsewhere, "eth0")
@@ -82,7 +87,7 @@ def test_a_second_shuntd_on_an_interface_is_refused_and_the_first_goes_on(cluste
         refused(cluster, cluster.config())
         assert cluster.shunt("backend", "show")[0]["name"] == "gpu1"
     finally:
-        stop(first)
+        cluster.stop_shuntd()
 
 
 @pytest.mark.parametrize("mode", ["xdpdrv", "xdpgeneric"])
