@@ -31,6 +31,8 @@ class Net:
     def __init__(self):
         self.prefix = f"av{os.getpid()}-"
         self.tools, self.sockets = [], []
+
+    def build(self):
         for name in ("be", "cl"):
             run("ip netns add", self.prefix + name)
             self.ip(name, "link set lo up")
@@ -67,7 +69,8 @@ class Net:
 
     def addresses(self):
         """Addresses of lo, with prefix length, but the loopback's own."""
-        return sorted(f"{a['local']}/{a['prefixlen']}" for a in json.loads(self.ip("be", "-j addr show dev lo"))[0]["addr_info"]
+        info = json.loads(self.ip("be", "-j addr show dev lo"))[0]["addr_info"]
+        return sorted(f"{a['local']}/{a['prefixlen']}" for a in info
                       if a["local"] not in ("127.0.0.1", "::1"))
 
     def state(self):
@@ -107,13 +110,12 @@ class Net:
 
 @pytest.fixture
 def net():
-    n = None
+    n = Net()
     try:
-        n = Net()
+        n.build()
         yield n
     finally:
-        if n:
-            n.close()
+        n.close()
 
 
 def test_vips_are_put_on_the_loopback_and_taken_back(net):

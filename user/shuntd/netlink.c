@@ -54,6 +54,7 @@ struct netlink {
 	uint32_t sequence; /* of the newest request */
 	netlink_changed_fn *changed;
 	void *arg;
+	bool telling; /* `changed` runs: every way that is not stale was just asked for */
 	struct way *ways;
 	size_t n_ways;
 	uint64_t buffer[ANSWER_BYTES / sizeof(uint64_t)]; /* aligned as messages are */
@@ -429,7 +430,7 @@ static struct way *way_get(struct netlink *nl, const struct shunt_addr *address)
 	if (!ways)
 		return NULL;
 	nl->ways = ways;
-	ways[nl->n_ways] = (struct way){ .address = *address };
+	ways[nl->n_ways] = (struct way){ .address = *address, .stale = true };
 	return &ways[nl->n_ways++];
 }
 
@@ -600,8 +601,11 @@ int netlink_read(struct netlink *nl)
 		differs |= !way_same_answer(&nl->ways[i], &fresh);
 		nl->ways[i] = fresh;
 	}
-	if (differs)
+	if (differs) {
+		nl->telling = true;
 		nl->changed(nl->arg);
+		nl->telling = false;
+	}
 	return err;
 }
 
@@ -612,8 +616,9 @@ int netlink_resolve(struct netlink *nl, const struct shunt_addr *address, struct
 	memset(out, 0, sizeof(*out));
 	if (!way)
 		return -ENOMEM;
-	way_ask(nl, way);
-	*out = way->nexthop;
+	if (way->stale || !nl->telling)
+		way_ask(nl, way);
+	memcpy(out, &way->nexthop, sizeof(*out)); /* padding included: callers may compare bytes */
 	return way->error;
 }
 

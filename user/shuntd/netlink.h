@@ -27,7 +27,7 @@ struct nexthop {
 
 /*
  * Called from netlink_read(), at most once in each, when the answer of netlink_resolve() for any address it was asked
- * for has become another one. What differs is not said: ask again. It may call netlink_resolve().
+ * for has become another one. What differs is not said: ask again, from here at no cost.
  */
 typedef void netlink_changed_fn(void *arg);
 
