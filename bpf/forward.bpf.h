@@ -95,15 +95,18 @@ static __always_inline enum reason encapsulate_v6(struct packet *p, const struct
 	return GO_ON;
 }
 
-/* Cut what follows the IP packet, so that the frame fits where the packet does. A short frame keeps its padding. */
-static __always_inline enum reason padding_cut(struct packet *p)
+/*
+ * Cut what follows the IP packet, so that the frame fits where the packet does. With no outer header (outer_bytes 0) the
+ * padding that makes it the shortest Ethernet frame stays.
+ */
+static __always_inline enum reason padding_cut(struct packet *p, __u32 outer_bytes)
 {
 	__u32 used_bytes = p->l3 + p->ip_bytes;
 
-	if (used_bytes >= p->frame_bytes || p->frame_bytes <= ETH_ZLEN)
-		return GO_ON;
-	if (used_bytes < ETH_ZLEN)
+	if (!outer_bytes && used_bytes < ETH_ZLEN)
 		used_bytes = ETH_ZLEN;
+	if (used_bytes >= p->frame_bytes)
+		return GO_ON;
 	if (bpf_xdp_adjust_tail(p->ctx, (int)used_bytes - (int)p->frame_bytes))
 		return REASON_NO_ROOM;
 	packet_reload(p);
@@ -131,7 +134,7 @@ static __always_inline enum reason forward(struct packet *p, const struct backen
 		return REASON_NO_NEIGHBOUR;
 	if (p->ip_bytes + outer_bytes > b->mtu_bytes)
 		return icmp_too_big(p, (int)b->mtu_bytes - (int)outer_bytes);
-	reason = padding_cut(p);
+	reason = padding_cut(p, outer_bytes);
 	if (reason != GO_ON)
 		return reason;
 	ttl_decrement(p);

@@ -67,11 +67,11 @@ static __always_inline __u32 hash_slot(__u32 hash, __u32 n_slots)
 
 /*
  * The slot to try after `slot` when its owner and heir are both down: a fixed stride of the hash, so the flows of
- * one dead slot spread. n_slots is prime or 1, hence every slot is reached in the end.
+ * one dead slot spread. n_slots is a prime above the longest stride, or 1: hence every slot is reached in the end.
  */
 static __always_inline __u32 slot_after(__u32 slot, __u32 hash, __u32 n_slots)
 {
-	__u32 stride = 1 + (hash & 0xff);
+	__u32 stride = 1 + (hash & 0x7f);
 	__u32 next = slot + stride;
 
 	if (next >= n_slots)

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * world.c - see world.h. The ingress interface of a test run is the loopback, 1; `egress` holds it as interface 2 too,
+ * so that "another interface" needs none.
+ */
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <unistd.h>
+
+#include "shunt/hash.h"
+#include "shunt/heartbeat.h"
+#include "shunt.skel.h"
+#include "world.h"
+
+#define INGRESS 1
+#define ELSEWHERE 2
+#define NOWHERE 77
+#define CPUS_MAX 1024
+
+const uint8_t mac_next_hop[MAC_BYTES] = { 0x02, 0, 0, 0, 0xbe, 0x01 };
+
+static struct shunt_bpf *skel;
+static struct slot many[SHUNT_DEFAULT_SLOTS];
+
+static struct shunt_addr address_of(const char *text)
+{
+	struct shunt_addr a = { .w = { 0, 0, SHUNT_V4_MAPPED, 0 } };
+
+	if (inet_pton(AF_INET, text, &a.w[3]) != 1)
+		inet_pton(AF_INET6, text, &a);
+	return a;
+}
+
+static int put(struct bpf_map *map, const void *key, const void *value)
+{
+	return bpf_map_update_elem(bpf_map__fd(map), key, value, BPF_ANY) ? -errno : 0;
+}
+
+static int put_backend(uint32_t id, uint8_t forward, int family, uint32_t egress, uint16_t mtu_bytes, uint32_t state)
+{
+	struct backend b = {
+		.word = BACKEND_WORD(state, VERDICT_ANSWERING),
+		.forward = forward,
+		.family = family == 6 ? AF_INET6 : AF_INET,
+		.mtu_bytes = mtu_bytes,
+		.egress_ifindex = egress,
+		.local = address_of(family == 6 ? LOCAL_6 : LOCAL_4),
+		.address = address_of(family == 6 ? BACKEND_6 : BACKEND_4),
+	};
+
+	memcpy(b.dst_mac, mac_next_hop, MAC_BYTES);
+	memcpy(b.src_mac, mac_balancer, MAC_BYTES);
+	return put(skel->maps.backends, &id, &b);
+}
+
+static int put_table(uint32_t pool, const struct slot *slots, uint32_t n_slots)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP);
+	int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "table", 4, sizeof(struct slot_pair), (n_slots + 1) / 2, &options);
+	int err = 0;
+
+	if (fd < 0)
+		return -errno;
+	for (uint32_t i = 0; i < n_slots && !err; i += 2) {
+		struct slot_pair pair = { .slot = { slots[i] } };
+		uint32_t key = i / 2;
+
+		if (i + 1 < n_slots)
+			pair.slot[1] = slots[i + 1];
+		if (bpf_map_update_elem(fd, &key, &pair, BPF_ANY))
+			err = -errno;
+	}
+	if (!err)
+		err = put(skel->maps.tables, &pool, &fd);
+	close(fd);
+	return err;
+}
+
+static int put_vip(const char *address, int protocol, uint16_t port, uint32_t pool, uint32_t n_slots, bool source_only)
+{
+	struct vip_key key = { .address = address_of(address), .port = htons(port), .protocol = (uint8_t)protocol };
+	struct vip vip = { .id = pool, .table = pool, .n_slots = n_slots };
+
+	memset(vip.hash_mask, 0xff, sizeof(vip.hash_mask));
+	if (source_only) {
+		if (key.address.w[2] == SHUNT_V4_MAPPED)
+			vip.hash_mask[0] = 0xffffffff;
+		vip.hash_mask[2] = vip.hash_mask[3] = vip.hash_mask[4] = 0;
+	}
+	return put(skel->maps.vips, &key, &vip);
+}
+
+bool world_few_served(uint32_t slot)
+{
+	return slot % 32 == 7;
+}
+
+static int put_pools(void)
+{
+	static struct slot few[FEW_SLOTS];
+	int err = 0;
+
+	err = err ?: put_backend(POOL_L2, FORWARD_L2, 4, INGRESS, MTU, BACKEND_UP);
+	err = err ?: put_backend(POOL_IPIP4, FORWARD_IPIP, 4, INGRESS, MTU, BACKEND_UP);
+	err = err ?: put_backend(POOL_IPIP6, FORWARD_IPIP, 6, INGRESS, MTU, BACKEND_UP);
+	err = err ?: put_backend(POOL_IPIP4_ELSEWHERE, FORWARD_IPIP, 4, ELSEWHERE, MTU, BACKEND_UP);
+	err = err ?: put_backend(POOL_L2_ELSEWHERE, FORWARD_L2, 4, ELSEWHERE, MTU, BACKEND_UP);
+	err = err ?: put_backend(POOL_IPIP4_SMALL, FORWARD_IPIP, 4, INGRESS, MTU_SMALL, BACKEND_UP);
+	err = err ?: put_backend(POOL_IPIP6_SMALL, FORWARD_IPIP, 6, INGRESS, MTU_SMALL_6, BACKEND_UP);
+	err = err ?: put_backend(POOL_IPIP4_TINY, FORWARD_IPIP, 4, INGRESS, 87, BACKEND_UP);
+	err = err ?: put_backend(POOL_UNRESOLVED, FORWARD_IPIP, 4, 0, 0, BACKEND_UP);
+	err = err ?: put_backend(POOL_NO_EGRESS, FORWARD_IPIP, 4, NOWHERE, MTU, BACKEND_UP);
+	err = err ?: put_backend(POOL_DOWN, FORWARD_IPIP, 4, INGRESS, MTU, BACKEND_DOWN);
+	for (uint16_t pool = POOL_L2; pool <= POOL_DOWN; pool++)
+		err = err ?: put_table(pool, &(struct slot){ pool, pool }, 1);
+	err = err ?: put_table(POOL_NO_RECORD, &(struct slot){ SHUNT_MAX_BACKENDS, 0 }, 1);
+	err = err ?: put_table(POOL_HEIR, &(struct slot){ POOL_DOWN, POOL_L2 }, 1);
+	for (uint32_t i = 0; i < FEW_SLOTS; i++)
+		few[i] = (struct slot){ POOL_DOWN, world_few_served(i) ? POOL_L2 : 0 };
+	err = err ?: put_table(POOL_FEW, few, FEW_SLOTS);
+	for (uint32_t i = 0; i < MANY; i++)
+		err = err ?: put_backend(MANY_FIRST + i, FORWARD_L2, 4, INGRESS, MTU, BACKEND_UP);
+	for (uint32_t i = 0; i < SHUNT_DEFAULT_SLOTS; i++)
+		many[i] = (struct slot){ (uint16_t)(MANY_FIRST + i * 37 % MANY),
+					 (uint16_t)(MANY_FIRST + (i * 37 + 1) % MANY) };
+	return err ?: put_table(POOL_MANY, many, SHUNT_DEFAULT_SLOTS);
+}
+
+static int put_vips(void)
+{
+	static const uint32_t n_slots[N_POOLS] = {
+		[POOL_EMPTY] = 0, [POOL_FEW] = FEW_SLOTS, [POOL_MANY] = SHUNT_DEFAULT_SLOTS
+	};
+	static const int protocols[] = { IPPROTO_TCP, IPPROTO_UDP };
+	int err = 0;
+
+	for (int i = 0; i < 2; i++) {
+		for (uint16_t pool = 1; pool < N_POOLS; pool++) {
+			uint32_t n = n_slots[pool] ?: pool != POOL_EMPTY;
+
+			err = err ?: put_vip(VIP_4, protocols[i], pool, pool, n, false);
+			err = err ?: put_vip(VIP_6, protocols[i], pool, pool, n, false);
+		}
+		err = err ?: put_vip(ANY_4, protocols[i], 0, POOL_IPIP4, 1, true);
+		err = err ?: put_vip(ANY_6, protocols[i], 0, POOL_IPIP6, 1, true);
+		err = err ?: put_vip(ANY_4, protocols[i], POOL_L2, POOL_L2, 1, false);
+		err = err ?: put_vip(ANY_5TUPLE_4, protocols[i], 0, POOL_IPIP4, 1, false);
+		err = err ?: put_vip(ANY_5TUPLE_6, protocols[i], 0, POOL_IPIP6, 1, false);
+	}
+	return err;
+}
+
+int world_open(void)
+{
+	struct siphash_key key = seed_key(WORLD_SEED);
+	uint32_t elsewhere = ELSEWHERE, loopback = INGRESS;
+	int err;
+
+	skel = shunt_bpf__open();
+	if (!skel)
+		return -errno;
+	memcpy((void *)&skel->rodata->flow_key, &key, sizeof(key));
+	err = shunt_bpf__load(skel);
+	return err ?: put_pools() ?: put_vips() ?: put(skel->maps.egress, &elsewhere, &loopback);
+}
+
+void world_close(void)
+{
+	shunt_bpf__destroy(skel);
+}
+
+void world_set_state(uint32_t backend, uint32_t state)
+{
+	struct backend b;
+
+	bpf_map_lookup_elem(bpf_map__fd(skel->maps.backends), &backend, &b);
+	b.word = BACKEND_WORD(state, VERDICT_ANSWERING);
+	put(skel->maps.backends, &backend, &b);
+}
+
+void world_reset_session(int family)
+{
+	uint32_t id = SESSION_ID, zero = 0;
+	struct session s = {
+		.discriminator = SESSION_DISCRIMINATOR,
+		.address = address_of(family == 6 ? BACKEND_6 : BACKEND_4),
+		.answered_round = ROUND_NOW - 3,
+		.asked = ~0ULL,
+	};
+	static struct detector d;
+
+	d = (struct detector){ .interval_ns = 100000, .multiplier = 3, .n_sessions = SESSION_ID, .round = ROUND_NOW };
+	for (uint64_t r = ROUND_NOW - SHUNT_ROUNDS + 1; r <= ROUND_NOW; r++) {
+		d.rounds[r % SHUNT_ROUNDS] = (struct round_time){ .round = r, .sent_ns = r * 100000 };
+	}
+	s.your_discriminator = reflector_discriminator(&s.address);
+	put(skel->maps.sessions, &id, &s);
+	put(skel->maps.detector, &zero, &d);
+}
+
+const struct session *world_session(void)
+{
+	static struct session s;
+	uint32_t id = SESSION_ID;
+
+	bpf_map_lookup_elem(bpf_map__fd(skel->maps.sessions), &id, &s);
+	return &s;
+}
+
+uint16_t world_owner(uint32_t slot)
+{
+	return many[slot].owner;
+}
+
+uint32_t world_hash(const char *src, const char *dst, int protocol, uint16_t sport, uint16_t dport, int source_only)
+{
+	struct siphash_key key = seed_key(WORLD_SEED);
+	struct shunt_addr s = address_of(src), d = address_of(dst);
+	bool is_v6 = d.w[2] != SHUNT_V4_MAPPED;
+	struct flow_words flow = { .w = { [4] = flow_word_l4(htons(sport), htons(dport), (uint8_t)protocol) } };
+	uint64_t all = ~0ULL, no = source_only ? 0 : ~0ULL;
+	__u64 mask[SHUNT_FLOW_WORDS] = { source_only && !is_v6 ? 0xffffffff : all, all, no, no, no };
+
+	if (is_v6) {
+		memcpy(&flow.w[0], &s, sizeof(s));
+		memcpy(&flow.w[2], &d, sizeof(d));
+	} else {
+		flow.w[0] = flow_word_v4(s.w[3], d.w[3]);
+	}
+	return flow_hash(&key, &flow, mask, is_v6);
+}
+
+int world_run(struct run *out, const struct frame *in, unsigned meta_bytes)
+{
+	static uint8_t bytes[FRAME_MAX + 256], left[FRAME_MAX + 256];
+	struct xdp_md ctx = { .data = meta_bytes,
+			      .data_end = meta_bytes + (uint32_t)in->size,
+			      .ingress_ifindex = INGRESS };
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = bytes, .data_size_in = ctx.data_end, .data_out = left,
+		    .data_size_out = sizeof(left), .ctx_in = &ctx, .ctx_size_in = sizeof(ctx), .repeat = 1);
+
+	memset(bytes, 0, meta_bytes);
+	memcpy(bytes + meta_bytes, in->bytes, in->size);
+	if (bpf_prog_test_run_opts(bpf_program__fd(skel->progs.shunt_ingress), &options))
+		return -errno;
+	out->action = options.retval;
+	out->frame.size = options.data_size_out - meta_bytes; /* what leaves starts with the metadata */
+	memcpy(out->frame.bytes, left + meta_bytes, out->frame.size);
+	return 0;
+}
+
+void world_reasons(uint64_t out[REASON_COUNT])
+{
+	static uint64_t values[CPUS_MAX];
+	int n = libbpf_num_possible_cpus();
+
+	for (uint32_t i = 0; i < REASON_COUNT; i++) {
+		out[i] = 0;
+		if (bpf_map_lookup_elem(bpf_map__fd(skel->maps.reasons), &i, values))
+			continue;
+		for (int cpu = 0; cpu < n; cpu++)
+			out[i] += values[cpu];
+	}
+}
+
+void world_traffic(int is_vip, uint32_t id, struct traffic *out)
+{
+	static struct traffic values[CPUS_MAX];
+	int n = libbpf_num_possible_cpus();
+
+	memset(out, 0, sizeof(*out));
+	if (bpf_map_lookup_elem(bpf_map__fd(is_vip ? skel->maps.vip_stats : skel->maps.backend_stats), &id, values))
+		return;
+	for (int cpu = 0; cpu < n; cpu++) {
+		out->packets += values[cpu].packets;
+		out->bytes += values[cpu].bytes;
+		out->new_flows += values[cpu].new_flows;
+	}
+}
+
+uint32_t world_verified_insns(void)
+{
+	struct bpf_prog_info info = { 0 };
+	uint32_t size = sizeof(info);
+
+	bpf_obj_get_info_by_fd(bpf_program__fd(skel->progs.shunt_ingress), &info, &size);
+	return info.verified_insns;
+}

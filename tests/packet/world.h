@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * world.h - the program under test with its maps filled: VIPs on two addresses of each family, one pool per way to be
+ * forwarded or not. A destination port chooses the pool.
+ */
+#ifndef SHUNT_TESTS_WORLD_H
+#define SHUNT_TESTS_WORLD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "frame.h"
+#include "shunt/abi.h"
+#include "shunt/reasons.h"
+
+#define VIP_4 "203.0.113.10"
+#define VIP_6 "2001:db8:f::10"
+#define ANY_4 "203.0.113.20" /* every port, hashes the source */
+#define ANY_6 "2001:db8:f::20"
+#define ANY_5TUPLE_4 "203.0.113.21" /* every port, hashes the ports */
+#define ANY_5TUPLE_6 "2001:db8:f::21"
+#define LOCAL_4 "10.0.0.1"
+#define LOCAL_6 "fd00::1"
+#define BACKEND_4 "10.0.0.11"
+#define BACKEND_6 "fd00::11"
+
+/* Pools; each is the destination port of a VIP too. Pools below POOL_EMPTY have one backend of the pool's number. */
+enum pool {
+	POOL_L2 = 1,
+	POOL_IPIP4,
+	POOL_IPIP6,
+	POOL_IPIP4_ELSEWHERE, /* another interface */
+	POOL_L2_ELSEWHERE,
+	POOL_IPIP4_SMALL, /* path of 600 bytes */
+	POOL_IPIP6_SMALL, /* path of 1320 bytes */
+	POOL_IPIP4_TINY, /* path of 87 bytes: no IPv4 link */
+	POOL_UNRESOLVED,
+	POOL_NO_EGRESS, /* an interface that is not in `egress` */
+	POOL_DOWN, /* owner and heir */
+	POOL_EMPTY,
+	POOL_MISSING, /* no table */
+	POOL_NO_RECORD, /* a slot names a backend beyond the map */
+	POOL_HEIR, /* owner down, heir is the backend of POOL_L2 */
+	POOL_MANY, /* 100 backends, 65,537 slots */
+	POOL_FEW, /* FEW_SLOTS slots, few of them served: world_few_served() */
+	N_POOLS
+};
+
+#define MANY_FIRST 1000 /* id of the first of the 100 */
+#define MANY 100
+#define FEW_SLOTS 251 /* the least that a configuration may ask for */
+#define WORLD_SEED 0x5eed0123456789abULL
+#define MTU 1500
+#define MTU_SMALL 600
+#define MTU_SMALL_6 1320
+
+extern const uint8_t mac_next_hop[MAC_BYTES];
+
+/* Session for heartbeat rows. */
+#define SESSION_ID 7
+#define SESSION_DISCRIMINATOR 0x00042007U
+#define ROUND_NOW 1000 /* newest round; answered so far: ROUND_NOW - 3 */
+
+int world_open(void); /* 0 or -errno */
+void world_close(void);
+void world_reset_session(int family); /* unanswered since ROUND_NOW - 3 */
+const struct session *world_session(void);
+void world_set_state(uint32_t backend, uint32_t state);
+
+/* Slot's owner in POOL_MANY, as the world filled it. */
+uint16_t world_owner(uint32_t slot);
+bool world_few_served(uint32_t slot);
+/* The flow's hash as user space computes it. */
+uint32_t world_hash(const char *src, const char *dst, int protocol, uint16_t sport, uint16_t dport, int source_only);
+
+struct run {
+	uint32_t action; /* XDP_* */
+	struct frame frame; /* as it left */
+};
+
+/* One packet through shunt_ingress(), meta_bytes of headroom taken by metadata. 0 or -errno. */
+int world_run(struct run *out, const struct frame *in, unsigned meta_bytes);
+
+void world_reasons(uint64_t out[REASON_COUNT]);
+void world_traffic(int is_vip, uint32_t id, struct traffic *out);
+uint32_t world_verified_insns(void);
+
+#endif
