@@ -79,6 +79,12 @@ static uint64_t time_window(uint64_t total_weight, size_t n)
 	return window;
 }
 
+/* Does it own all it may? When what is free is needed by those who lack, more than `least` is too much. */
+static bool contender_is_out(const struct contender *c, uint32_t n_free, uint32_t n_lacking)
+{
+	return c->owned >= (n_free > n_lacking ? c->most : c->least);
+}
+
 int maglev_fill(uint16_t *owners, uint32_t n_slots, const struct maglev_member *members, size_t n)
 {
 	struct contender *contenders = calloc(n, sizeof(*contenders));
@@ -116,17 +122,12 @@ int maglev_fill(uint16_t *owners, uint32_t n_slots, const struct maglev_member *
 		size_t kept = 0;
 
 		now += window;
-		for (size_t i = 0; i < n && n_free; i++) {
+		for (size_t i = 0; i < n; i++) {
 			struct contender *c = &contenders[i];
-			bool out = false;
 
-			while (c->next <= now && n_free) {
-				uint32_t slot;
+			while (c->next <= now && !contender_is_out(c, n_free, n_lacking)) {
+				uint32_t slot = mix_below(c->sequence, c->turn, n_slots);
 
-				out = c->owned >= (n_free > n_lacking ? c->most : c->least);
-				if (out)
-					break; /* for good: neither bound is ever raised */
-				slot = mix_below(c->sequence, c->turn, n_slots);
 				if (owners[slot] == OWNER_NONE) {
 					owners[slot] = c->index;
 					n_free--;
@@ -136,8 +137,8 @@ int maglev_fill(uint16_t *owners, uint32_t n_slots, const struct maglev_member *
 				c->turn++;
 				c->next += c->period;
 			}
-			if (out)
-				continue;
+			if (contender_is_out(c, n_free, n_lacking))
+				continue; /* for good: no bound is ever raised */
 			if (c->next < soonest)
 				soonest = c->next;
 			if (kept != i)

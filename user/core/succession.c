@@ -193,26 +193,10 @@ uint16_t succession_next(const struct succession *s, uint32_t slot, uint16_t own
 	return best.member;
 }
 
-/* The slot's heir by looking at every living member. */
-static uint16_t heir_search(const struct succession *s, uint32_t slot, uint16_t owner)
-{
-	struct claim best = { .member = SUCCESSION_NONE };
-
-	for (size_t i = 0; i < s->n; i++) {
-		struct claim c;
-
-		if (i == owner || !s->members[i].alive)
-			continue;
-		c = claim_of(s, (uint16_t)i, slot, owner);
-		if (best.member == SUCCESSION_NONE || claim_before(&c, &best))
-			best = c;
-	}
-	return best.member;
-}
-
-/* Weights of the living, as far as the walk needs them. */
+/* The living, and their weights as far as the walk needs them. */
 struct living {
 	size_t n;
+	uint16_t *members; /* [n], in their order */
 	uint64_t total;
 	uint32_t largest; /* of one member */
 	uint64_t *domain; /* [n members]: of each domain */
@@ -222,15 +206,16 @@ struct living {
 static int living_weigh(struct living *l, const struct succession *s)
 {
 	*l = (struct living){ .heaviest = SUCCESSION_NONE, .second = SUCCESSION_NONE };
+	l->members = calloc(s->n, sizeof(*l->members));
 	l->domain = calloc(s->n, sizeof(*l->domain));
-	if (!l->domain)
+	if (!l->members || !l->domain)
 		return -ENOMEM;
 	for (size_t i = 0; i < s->n; i++) {
 		const struct heir_member *m = &s->members[i];
 
 		if (!m->alive)
 			continue;
-		l->n++;
+		l->members[l->n++] = (uint16_t)i;
 		l->total += m->weight;
 		if (m->weight > l->largest)
 			l->largest = m->weight;
@@ -270,6 +255,23 @@ static uint64_t rivals_least(const struct living *l, uint16_t domain)
 	return rivals_of_domain(l, other == SUCCESSION_NONE ? domain : other);
 }
 
+/* The slot's heir by looking at every living member. */
+static uint16_t heir_search(const struct succession *s, const struct living *l, uint32_t slot, uint16_t owner)
+{
+	struct claim best = { .member = SUCCESSION_NONE };
+
+	for (size_t i = 0; i < l->n; i++) {
+		struct claim c;
+
+		if (l->members[i] == owner)
+			continue;
+		c = claim_of(s, l->members[i], slot, owner);
+		if (best.member == SUCCESSION_NONE || claim_before(&c, &best))
+			best = c;
+	}
+	return best.member;
+}
+
 /*
  * Walk every living member's places as far as a heir is likely, and keep the best claim of each open slot.
  *
@@ -280,18 +282,16 @@ static uint64_t rivals_least(const struct living *l, uint16_t domain)
 static void heirs_walk(const struct succession *s, const struct living *l, uint64_t patience, const uint16_t *owners,
 		       uint16_t *heirs, uint32_t *best_wait)
 {
-	for (size_t i = 0; i < s->n; i++) {
-		const struct heir_member *m = &s->members[i];
-		uint64_t limit;
+	for (size_t i = 0; i < l->n; i++) {
+		uint16_t member = l->members[i];
+		const struct heir_member *m = &s->members[member];
+		uint64_t limit = patience * m->weight / rivals_least(l, m->domain);
 
-		if (!m->alive)
-			continue;
-		limit = patience * m->weight / rivals_least(l, m->domain);
 		for (uint32_t place = 0; place < s->n_slots && s->wait[place] <= limit; place++) {
 			uint32_t slot = slot_at(s, m, place), wait = s->wait[place];
 			uint16_t owner = owners[slot], heir = heirs[slot], domain;
 
-			if (owner == i || !best_wait[slot]) /* 0: not an open slot */
+			if (owner == member || !best_wait[slot]) /* 0: not an open slot */
 				continue;
 			domain = s->members[owner].domain;
 			if (domain == m->domain && l->domain[domain] != l->total)
@@ -300,7 +300,7 @@ static void heirs_walk(const struct succession *s, const struct living *l, uint6
 			if (heir != SUCCESSION_NONE &&
 			    (uint64_t)wait * s->members[heir].weight >= (uint64_t)best_wait[slot] * m->weight)
 				continue;
-			heirs[slot] = (uint16_t)i;
+			heirs[slot] = member;
 			best_wait[slot] = wait;
 		}
 	}
@@ -340,10 +340,11 @@ int succession_fill(const struct succession *s, const uint16_t *owners, uint16_t
 		heirs_walk(s, &l, patience, owners, heirs, best_wait);
 	for (uint32_t slot = 0; slot < s->n_slots; slot++)
 		if (best_wait[slot] && heirs[slot] == SUCCESSION_NONE)
-			heirs[slot] = heir_search(s, slot, owners[slot]);
+			heirs[slot] = heir_search(s, &l, slot, owners[slot]);
 	err = 0;
 out:
 	free(l.domain);
+	free(l.members);
 	free(best_wait);
 	return err;
 }
