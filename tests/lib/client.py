@@ -7,7 +7,6 @@
   client.py load ADDRESS PORT RATE             opens RATE streams a second until SIGTERM, then lets them end; one JSON line
                                                for each stream that ended: {"opened_ns", "connected_ns", "closed_ns", "port",
                                                "backend", "tokens", "error"}
-  client.py beat ADDRESS PORT RATE PORTS...    RATE empty datagrams a second in turn from these source ports, until SIGTERM
 
 A stream whose next token is not there after PATIENCE_S has failed.
 """
@@ -53,7 +52,7 @@ async def request(address, port, body):
     return record
 
 
-async def ask(address, port, n, body_bytes):
+async def ask(address, port, n, body_bytes=10):
     body = json.dumps({"messages": [{"role": "user", "content": "x" * body_bytes}], "max_tokens": 2}).encode()
     turn = asyncio.Semaphore(AT_ONCE)
 
@@ -101,31 +100,10 @@ async def load(address, port, rate):
     await asyncio.gather(*streams)
 
 
-def beat(address, port, rate, source_ports):
-    sockets = []
-    for p in source_ports:
-        s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
-        s.bind(("", p))
-        s.connect((address, port))
-        sockets.append(s)
-    while True:
-        for s in sockets:
-            try:
-                s.send(b"")
-            except OSError:
-                pass  # an ICMP error of the datagram before: the beat goes on
-            time.sleep(1 / rate)
-
-
 if __name__ == "__main__":
     try:
         verb, where, dport, *rest = sys.argv[1:]
         numbers = [int(x) for x in rest]
-        if verb == "beat":
-            beat(where, int(dport), numbers[0], numbers[1:])
-        elif verb == "ask":
-            asyncio.run(ask(where, int(dport), numbers[0], numbers[1] if numbers[1:] else 10))
-        else:
-            asyncio.run({"udp": udp, "load": load}[verb](where, int(dport), *numbers))
-    except (ValueError, KeyError, IndexError):
+        asyncio.run({"ask": ask, "udp": udp, "load": load}[verb](where, int(dport), *numbers))
+    except (ValueError, KeyError, TypeError):
         sys.exit(__doc__)

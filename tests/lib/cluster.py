@@ -109,9 +109,9 @@ class Cluster(Topology):
         load.wait(30)
         return [json.loads(line) for line in (self.directory / "load.jsonl").read_text().splitlines()]
 
-    def start_beat(self, rate, source_ports, address=VIP4):
-        """Datagrams from these source ports, without end."""
-        return self.client.start("beat", *self.client_argv("beat", address, PORT, rate, *source_ports))
+    def start_pulse(self, rate, source_ports, address=VIP4, seconds=60):
+        """Datagrams from these source ports in turn, `rate` a second."""
+        return self.client.start("pulse", self.build / "tests/lib/pulse", address, PORT, rate, seconds, *source_ports)
 
     def where(self, source_port, vip):
         """The backend that a flow from the client goes to."""
