@@ -3,6 +3,9 @@
  * agent_config.c - agent.yaml to its model and back.
  */
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "core/config.h"
 #include "core/reader.h"

@@ -4,6 +4,8 @@
  * was meant.
  */
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "core/config.h"
 

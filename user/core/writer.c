@@ -2,6 +2,9 @@
 /*
  * writer.c - see writer.h.
  */
+#include <stdlib.h>
+#include <string.h>
+
 #include "core/writer.h"
 
 void writer_address(FILE *f, const struct shunt_addr *address)
