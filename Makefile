@@ -86,7 +86,9 @@ $(BUILD)/san/%.o: %.c | $(BUILD)/.deps-check
 $(BUILD)/tests/unit/%: $(BUILD)/san/tests/unit/%.o $(patsubst %.c,$(BUILD)/san/%.o,$(CORE))
 	@mkdir -p $(@D)
 	$(call say,LD)
-	$(Q)$(CC) $(SAN) $^ -lcmocka -lyaml -lm -o $@
+	$(Q)$(CC) $(SAN) $^ -lcmocka -lyaml -ljansson -lm -o $@
+# The control socket has nothing of the kernel in it: its hostile clients are met here.
+$(BUILD)/tests/unit/control_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,control answer ledger)
 $(PACKET): $(call obj,$(filter-out %.bpf.c,$(wildcard tests/packet/*.c)) $(CORE)) | $(BUILD)/.deps-check
 	@mkdir -p $(@D)
 	$(call say,LD)
@@ -133,6 +135,8 @@ install: all ## into $(DESTDIR)$(PREFIX)
 	install -D -m 755 $(BUILD)/shuntd $(DESTDIR)$(PREFIX)/sbin/shuntd
 	install -D -m 755 $(BUILD)/shunt-agent $(DESTDIR)$(PREFIX)/sbin/shunt-agent
 	install -D -m 755 $(BUILD)/shunt $(DESTDIR)$(PREFIX)/bin/shunt
+	install -D -m 644 user/man/shunt.8 $(DESTDIR)$(PREFIX)/share/man/man8/shunt.8
+	install -D -m 644 user/completion/shunt $(DESTDIR)$(PREFIX)/share/bash-completion/completions/shunt
 
 clean: ## remove the products
 	rm -rf $(BUILD)

@@ -215,6 +215,7 @@ static void client_answer(struct control *control, struct client *client)
 	line = input_line(client, &length);
 	if (line) {
 		client->input_start += length + 1;
+		client->deadline_ns = 0;
 		request_answer(control, client, line, length);
 	} else if (client->input_end - client->input_start == sizeof(client->input)) {
 		client_error(client, CONTROL_MISUSE, "a request is longer than 65536 bytes");
@@ -224,7 +225,8 @@ static void client_answer(struct control *control, struct client *client)
 
 /*
  * After anything happened: write, then close, or say what to wait for and how long. Level-triggered: a client with
- * a complete line left waits for writability, which it has, and so takes turns with the others.
+ * a complete line left waits for writability, which it has if it takes its replies, and so takes turns with the
+ * others.
  */
 static void client_settle(struct control *control, struct client *client)
 {
@@ -253,7 +255,8 @@ static void client_settle(struct control *control, struct client *client)
 	}
 	client->interest = event.events;
 
-	owes = (output_pending(client) && !client->monitors) || (!line && client->input_end > client->input_start);
+	/* A line that waits is owed too: for replies to be taken, so that the socket has room again. */
+	owes = (output_pending(client) && !client->monitors) || client->input_end > client->input_start;
 	if (!owes)
 		client->deadline_ns = 0;
 	else if (!client->deadline_ns)

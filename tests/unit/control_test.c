@@ -1,0 +1,1219 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * control_test.c - the control socket against polite and hostile clients, what it answers, and the ledger.
+ *
+ * The real control.c, answer.c and ledger.c run in this thread over a real socket; the dataplane is two arrays. The
+ * clients never block: between their steps the daemon's loop runs (pump()), as it would beside its other work.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/flow.h"
+#include "shunt/control.h"
+#include "shunt/hash.h"
+#include "shunt/heartbeat.h"
+#include "shuntd/answer.h"
+#include "shuntd/control.h"
+
+#define DEADLINE_MS 20000 /* for what must happen; nothing here waits for time to pass, but for patience to end */
+#define N_CROWD 4000 /* backends whose listing does not fit into a socket's buffer */
+
+/* ---- the dataplane that is not there ---- */
+
+static struct backend records[SHUNT_MAX_BACKENDS];
+static struct session sessions[SHUNT_MAX_BACKENDS];
+static struct detector detector;
+static int traffic_error;
+
+struct backend *dataplane_backends(struct dataplane *dp)
+{
+	(void)dp;
+	return records;
+}
+
+struct session *dataplane_sessions(struct dataplane *dp)
+{
+	(void)dp;
+	return sessions;
+}
+
+struct detector *dataplane_detector(struct dataplane *dp)
+{
+	(void)dp;
+	return &detector;
+}
+
+int dataplane_vip_traffic(struct dataplane *dp, uint32_t vip, struct traffic *out)
+{
+	(void)dp;
+	*out = (struct traffic){ .packets = 100 + vip, .bytes = 6000, .new_flows = 7 };
+	return traffic_error;
+}
+
+int dataplane_backend_traffic(struct dataplane *dp, uint32_t backend, struct traffic *out)
+{
+	(void)dp;
+	*out = (struct traffic){ .packets = 1000 + backend, .bytes = 60000, .new_flows = 70 };
+	return traffic_error;
+}
+
+int dataplane_reasons(struct dataplane *dp, uint64_t out[REASON_COUNT])
+{
+	(void)dp;
+	for (int i = 0; i < REASON_COUNT; i++)
+		out[i] = (uint64_t)i;
+	return traffic_error;
+}
+
+const struct prober_stats *prober_stats(const struct prober *p)
+{
+	static struct prober_stats stats = {
+		.rounds_late = 3, .rounds_skipped = 2, .send_errors = 1, .late_max_ns = 4500
+	};
+
+	(void)p;
+	return &stats;
+}
+
+const char *backend_state_name(uint32_t word)
+{
+	return BACKEND_WORD_STATE(word) == BACKEND_UP ? "up" : "down";
+}
+
+const char *backend_verdict_name(uint32_t word)
+{
+	return BACKEND_WORD_VERDICT(word) == VERDICT_SILENT ? "silent" : "answering";
+}
+
+/* ---- the daemon ---- */
+
+static const char config_text[] =
+	"interfaces: [eth0, eth1]\n"
+	"seed: 0x5eed0123456789ab\n"
+	"vips:\n"
+	"  - {name: chat, address: 203.0.113.10, protocol: tcp, port: 443, pool: gpus}\n"
+	"  - {name: chat6, address: '2001:db8::10', protocol: tcp, port: 443, pool: gpus}\n"
+	"  - {name: every, address: 203.0.113.10, protocol: tcp, port: any, pool: gpus}\n"
+	"  - {name: dns, address: 203.0.113.11, protocol: udp, port: 53, pool: spare, hash: source/24}\n"
+	"  - {name: dnst, address: 203.0.113.11, protocol: tcp, port: 53, pool: spare}\n"
+	"pools:\n"
+	"  - name: gpus\n"
+	"    forward: ipip\n"
+	"    slots: 251\n"
+	"    backends:\n"
+	"      - {name: gpu1, address: 10.0.0.11, domain: rack-1}\n"
+	"      - {name: gpu2, address: 10.0.0.12}\n"
+	"      - {name: gpu3, address: 10.0.0.13}\n"
+	"  - name: spare\n"
+	"    forward: l2\n"
+	"    slots: 257\n"
+	"    backends:\n"
+	"      - {name: old, address: 10.0.0.99, weight: 7}\n";
+
+static struct rig {
+	struct shuntd s;
+	char directory[64], path[96];
+	char modes[2][16];
+} rig;
+
+static void set_up(uint16_t id, bool up)
+{
+	records[id].word =
+		up ? BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING) : BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT);
+}
+
+/* Pools in the order of the configuration: gpus has ids 1 to 3, spare id 4; sorted by name as well. */
+static void backends_fill(struct shuntd *s)
+{
+	s->n_backends = 4;
+	s->backends = calloc(s->n_backends, sizeof(*s->backends));
+	s->pools = calloc(s->config->n_pools, sizeof(*s->pools));
+	for (size_t p = 0, id = 1; p < s->config->n_pools; p++) {
+		const struct config_pool *pool = &s->config->pools[p];
+		struct table_member members[3];
+
+		for (size_t i = 0; i < pool->n_backends; i++, id++) {
+			s->backends[id - 1] =
+				(struct backend_run){ .id = (uint16_t)id, .conf = &pool->backends[i], .pool = p };
+			members[i] = (struct table_member){ .id = (uint16_t)id,
+							    .alive = true,
+							    .weight = pool->backends[i].weight,
+							    .name = pool->backends[i].name,
+							    .domain = pool->backends[i].domain };
+			set_up((uint16_t)id, true);
+		}
+		assert_int_equal(
+			table_build(&s->pools[p].table, members, pool->n_backends, pool->n_slots, s->config->seed), 0);
+	}
+}
+
+static int rig_open(void **state)
+{
+	struct shuntd *s = &rig.s;
+	struct config_error error;
+
+	(void)state;
+	memset(&rig, 0, sizeof(rig));
+	memset(records, 0, sizeof(records));
+	memset(sessions, 0, sizeof(sessions));
+	memset(&detector, 0, sizeof(detector));
+	traffic_error = 0;
+	snprintf(rig.directory, sizeof(rig.directory), "/tmp/shunt-control-%d", (int)getpid());
+	snprintf(rig.path, sizeof(rig.path), "%s/shuntd.sock", rig.directory);
+	if (config_parse(&s->config, config_text, strlen(config_text), &error)) {
+		print_error("%u:%u: %s\n", error.line, error.column, error.text);
+		return -1;
+	}
+	backends_fill(s);
+	s->xdp_mode = rig.modes;
+	snprintf(rig.modes[0], sizeof(rig.modes[0]), "native");
+	snprintf(rig.modes[1], sizeof(rig.modes[1]), "generic");
+	return ledger_open(&s->ledger) || control_open(&s->control, s, rig.path, NULL);
+}
+
+static int rig_close(void **state)
+{
+	struct shuntd *s = &rig.s;
+
+	(void)state;
+	control_close(s->control);
+	for (size_t i = 0; i < s->config->n_pools; i++)
+		table_free(s->pools[i].table);
+	ledger_close(s->ledger);
+	free(s->backends);
+	free(s->pools);
+	config_free(s->config);
+	unlink(rig.path);
+	rmdir(rig.directory);
+	return 0;
+}
+
+/* Make `backend show` a big answer: the same backend many times. */
+static void rig_crowd(void)
+{
+	struct backend_run *crowd = calloc(N_CROWD, sizeof(*crowd));
+
+	for (size_t i = 0; i < N_CROWD; i++) {
+		crowd[i] = rig.s.backends[0];
+		crowd[i].id = (uint16_t)(i % 3 + 1);
+	}
+	free(rig.s.backends);
+	rig.s.backends = crowd;
+	rig.s.n_backends = N_CROWD;
+}
+
+/* Add an event; its log line goes nowhere. */
+static void event_add(const char *name, json_t *evidence)
+{
+	int kept, nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	fflush(stderr);
+	kept = dup(STDERR_FILENO);
+	dup2(nowhere, STDERR_FILENO);
+	ledger_add(rig.s.ledger, 0, "backend", name, "down", "silent", evidence);
+	dup2(kept, STDERR_FILENO);
+	close(kept);
+	close(nowhere);
+}
+
+/* ---- clients ---- */
+
+struct peer {
+	int fd;
+	char *input;
+	size_t size;
+};
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* Let the daemon do what it can, or wait a little for what comes next. */
+static void pump(void)
+{
+	struct pollfd p = { .fd = control_fd(rig.s.control), .events = POLLIN };
+
+	if (poll(&p, 1, 10) > 0)
+		control_run(rig.s.control);
+}
+
+/* Until the daemon has nothing left to do. */
+static void pump_all(void)
+{
+	struct pollfd p = { .fd = control_fd(rig.s.control), .events = POLLIN };
+
+	for (int i = 0; i < 100000 && poll(&p, 1, 0) > 0; i++)
+		control_run(rig.s.control);
+	assert_int_equal(poll(&p, 1, 0), 0); /* it must not spin */
+}
+
+static struct peer peer_open(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct peer peer = { .fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) };
+
+	memcpy(address.sun_path, rig.path, strlen(rig.path));
+	assert_int_equal(connect(peer.fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	pump_all();
+	return peer;
+}
+
+static void peer_close(struct peer *peer)
+{
+	close(peer->fd);
+	free(peer->input);
+	*peer = (struct peer){ .fd = -1 };
+}
+
+/* Send all of it, as long as the daemon takes it. False: it closed. */
+static bool peer_send(struct peer *peer, const char *data, size_t size)
+{
+	uint64_t end = now_ms() + DEADLINE_MS;
+
+	while (size && now_ms() < end) {
+		ssize_t n = send(peer->fd, data, size, MSG_NOSIGNAL);
+
+		if (n < 0 && errno != EAGAIN)
+			return false;
+		data += n > 0 ? n : 0;
+		size -= n > 0 ? (size_t)n : 0;
+		if (n < 0)
+			pump();
+	}
+	assert_int_equal(size, 0);
+	return true;
+}
+
+static void peer_say(struct peer *peer, const char *text)
+{
+	assert_true(peer_send(peer, text, strlen(text)));
+}
+
+/* Receive what is there. False: the daemon closed. */
+static bool peer_receive(struct peer *peer)
+{
+	char buffer[65536];
+	ssize_t n = recv(peer->fd, buffer, sizeof(buffer), 0);
+
+	if (n == 0 || (n < 0 && errno != EAGAIN))
+		return false;
+	if (n > 0) {
+		peer->input = realloc(peer->input, peer->size + (size_t)n);
+		memcpy(peer->input + peer->size, buffer, (size_t)n);
+		peer->size += (size_t)n;
+	}
+	return true;
+}
+
+/* The next line as JSON, to be released. NULL: the daemon closed before there was one. */
+static json_t *peer_line(struct peer *peer)
+{
+	uint64_t end_ms = now_ms() + DEADLINE_MS;
+
+	for (;;) {
+		char *end = peer->size ? memchr(peer->input, '\n', peer->size) : NULL;
+		json_t *line;
+
+		if (end) {
+			line = json_loadb(peer->input, (size_t)(end - peer->input), 0, NULL);
+			assert_non_null(line);
+			peer->size -= (size_t)(end + 1 - peer->input);
+			memmove(peer->input, end + 1, peer->size);
+			return line;
+		}
+		if (now_ms() > end_ms)
+			fail_msg("no line within %d ms", DEADLINE_MS);
+		pump();
+		if (!peer_receive(peer) && !(peer->size && memchr(peer->input, '\n', peer->size)))
+			return NULL;
+	}
+}
+
+static void assert_closed(struct peer *peer)
+{
+	uint64_t end = now_ms() + DEADLINE_MS;
+
+	while (peer_receive(peer)) {
+		if (now_ms() > end)
+			fail_msg("still connected after %d ms", DEADLINE_MS);
+		pump();
+	}
+}
+
+/* Ask one thing on a connection of its own; the whole reply. */
+static json_t *ask(const char *request)
+{
+	struct peer peer = peer_open();
+	json_t *reply;
+
+	peer_say(&peer, request);
+	peer_say(&peer, "\n");
+	reply = peer_line(&peer);
+	assert_non_null(reply);
+	peer_close(&peer);
+	return reply;
+}
+
+static void assert_serves(void)
+{
+	json_t *reply = ask("{\"object\":\"vip\",\"command\":\"show\"}");
+
+	assert_int_equal(json_array_size(json_object_get(reply, "result")), 5);
+	json_decref(reply);
+}
+
+/* The error's sentence, to be freed; the code must be as said. */
+static char *refusal(const char *request, enum control_code code)
+{
+	json_t *reply = ask(request);
+	const char *error = json_string_value(json_object_get(reply, "error"));
+	char *text;
+
+	if (!error)
+		fail_msg("not refused: %s", request);
+	assert_int_equal(json_integer_value(json_object_get(reply, "code")), code);
+	text = strdup(error);
+	json_decref(reply);
+	return text;
+}
+
+static void assert_refused(const char *request, enum control_code code, const char *part)
+{
+	char *text = refusal(request, code);
+
+	if (!strstr(text, part))
+		fail_msg("'%s' does not say '%s'", text, part);
+	free(text);
+}
+
+/* ---- answers ---- */
+
+static void every_key_of_the_contract_is_in_its_result(void **state)
+{
+	static const struct {
+		const char *request, *keys;
+	} rows[] = {
+		{ "{\"object\":\"vip\",\"command\":\"show\"}",
+		  "name address protocol port pool policy hash id slots packets bytes new_flows" },
+		{ "{\"object\":\"backend\",\"command\":\"show\"}",
+		  "name pool id address forward weight domain state verdict since since_ns packets bytes new_flows "
+		  "egress mac "
+		  "mtu local" },
+		{ "{\"object\":\"probe\",\"command\":\"show\"}",
+		  "backend address state rounds_asked answers loss_permille rtt_us last_answer_us engine "
+		  "agent_age_us" },
+		{ "{\"object\":\"stats\",\"command\":\"show\"}", "uptime_s detector interfaces probe reasons" },
+		{ "{\"object\":\"slot\",\"command\":\"show\"}", "pool slots backend owner heir" },
+		{ "{\"object\":\"slot\",\"command\":\"show\",\"args\":{\"pool\":\"gpus\",\"slot\":250}}",
+		  "pool slot owner heir succession" },
+		{ "{\"object\":\"event\",\"command\":\"show\"}",
+		  "number time at_ns object name what why evidence text" },
+		{ "{\"object\":\"flow\",\"command\":\"where\",\"args\":{\"source\":\"192.0.2.1:40000\",\"vip\":"
+		  "\"chat\"}}",
+		  "vip source slot owner heir backend why" },
+		{ "{\"object\":\"config\",\"command\":\"show\"}", "text" },
+	};
+
+	(void)state;
+	event_add("gpu1", NULL);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		json_t *reply = ask(rows[i].request), *result = json_object_get(reply, "result");
+		const json_t *object = json_is_array(result) ? json_array_get(result, 0) : result;
+		char *keys = strdup(rows[i].keys), *rest = keys, *key;
+		size_t n = 0;
+
+		while ((key = strsep(&rest, " "))) {
+			if (!json_object_get(object, key))
+				fail_msg("%s: no key %s", rows[i].request, key);
+			n++;
+		}
+		assert_int_equal(json_object_size(object), n);
+		free(keys);
+		json_decref(reply);
+	}
+}
+
+static void unknown_values_are_null(void **state)
+{
+	static const struct {
+		const char *object, *keys;
+	} rows[] = {
+		{ "backend", "since egress mac mtu local packets bytes new_flows" },
+		{ "probe", "loss_permille rtt_us last_answer_us engine agent_age_us" },
+		{ "vip", "packets bytes new_flows" },
+	};
+
+	(void)state;
+	traffic_error = -EIO;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		char request[128], *keys = strdup(rows[i].keys), *rest = keys, *key;
+		json_t *reply, *object;
+
+		snprintf(request, sizeof(request), "{\"object\":\"%s\",\"command\":\"show\"}", rows[i].object);
+		reply = ask(request);
+		object = json_array_get(json_object_get(reply, "result"), 0);
+		while ((key = strsep(&rest, " ")))
+			if (!json_is_null(json_object_get(object, key)))
+				fail_msg("%s of %s is not null", key, rows[i].object);
+		free(keys);
+		json_decref(reply);
+	}
+}
+
+static void probe_shows_loss_and_the_agents_word(void **state)
+{
+	json_t *reply, *object;
+
+	(void)state;
+	sessions[2] = (struct session){ .asked_count = 1000,
+					.answers = 990,
+					.answered_ns = 1,
+					.rtt_ns = 23600,
+					.engine = ENGINE_SERVING,
+					.agent_age_us = PROBE_AGE_UNKNOWN };
+	reply = ask("{\"object\":\"probe\",\"command\":\"show\",\"args\":{\"name\":\"gpu2\"}}");
+	assert_int_equal(json_array_size(json_object_get(reply, "result")), 1);
+	object = json_array_get(json_object_get(reply, "result"), 0);
+	assert_int_equal(json_integer_value(json_object_get(object, "loss_permille")), 10);
+	assert_int_equal(json_integer_value(json_object_get(object, "rtt_us")), 24);
+	assert_string_equal(json_string_value(json_object_get(object, "engine")), "serving");
+	assert_true(json_is_null(json_object_get(object, "agent_age_us")));
+	json_decref(reply);
+}
+
+static void slot_counts_add_up_to_the_pools_slots(void **state)
+{
+	json_t *reply = ask("{\"object\":\"slot\",\"command\":\"show\",\"args\":{\"pool\":\"gpus\"}}"), *row;
+	json_int_t owner = 0, heir = 0;
+	size_t i;
+
+	(void)state;
+	assert_int_equal(json_array_size(json_object_get(reply, "result")), 3);
+	json_array_foreach(json_object_get(reply, "result"), i, row)
+	{
+		owner += json_integer_value(json_object_get(row, "owner"));
+		heir += json_integer_value(json_object_get(row, "heir"));
+	}
+	assert_int_equal(owner, 251);
+	assert_int_equal(heir, 251);
+	json_decref(reply);
+}
+
+static void shown_configuration_parses_again(void **state)
+{
+	json_t *reply = ask("{\"object\":\"config\",\"command\":\"show\"}");
+	const char *text = json_string_value(json_object_get(json_object_get(reply, "result"), "text"));
+	struct config_error error;
+	struct config *again;
+
+	(void)state;
+	assert_int_equal(config_parse(&again, text, strlen(text), &error), 0);
+	assert_int_equal(again->n_vips, rig.s.config->n_vips);
+	config_free(again);
+	json_decref(reply);
+}
+
+static void misuse_is_told_from_refusal(void **state)
+{
+	(void)state;
+	assert_refused("{\"object\":\"backend\",\"command\":\"show\",\"args\":{\"name\":\"gpu9\"}}", CONTROL_REFUSED,
+		       "'gpu9'");
+	assert_refused("{\"object\":\"vip\",\"command\":\"show\",\"args\":{\"name\":\"x\"}}", CONTROL_REFUSED,
+		       "VIP 'x'");
+	assert_refused("{\"object\":\"slot\",\"command\":\"show\",\"args\":{\"pool\":\"x\"}}", CONTROL_REFUSED,
+		       "pool 'x'");
+	assert_refused("{\"object\":\"slot\",\"command\":\"show\",\"args\":{\"pool\":\"gpus\",\"slot\":251}}",
+		       CONTROL_REFUSED, "0 to 250");
+	assert_refused("{\"object\":\"slot\",\"command\":\"show\",\"args\":{\"pool\":\"gpus\",\"slot\":-1}}",
+		       CONTROL_REFUSED, "0 to 250");
+	assert_refused("{\"object\":\"slot\",\"command\":\"show\",\"args\":{\"slot\":1}}", CONTROL_MISUSE, "pool");
+	assert_refused("{\"object\":\"cow\",\"command\":\"show\"}", CONTROL_MISUSE, "object 'cow'");
+	assert_refused("{\"object\":\"vip\",\"command\":\"milk\"}", CONTROL_MISUSE, "command 'milk'");
+	assert_refused("{\"object\":\"vip\",\"command\":\"show\",\"args\":{\"nmae\":\"x\"}}", CONTROL_MISUSE, "'nmae'");
+	assert_refused("{\"object\":\"vip\",\"command\":\"show\",\"args\":{\"name\":7}}", CONTROL_MISUSE, "a string");
+	assert_refused("{\"object\":\"vip\",\"command\":\"show\",\"args\":[]}", CONTROL_MISUSE, "\"args\", an object");
+	assert_refused("{\"object\":\"vip\",\"command\":\"show\",\"extra\":1}", CONTROL_MISUSE, "\"object\"");
+	assert_refused("{\"object\":\"vip\",\"object\":\"vip\",\"command\":\"show\"}", CONTROL_MISUSE, "JSON");
+	assert_refused("{\"object\":\"vip\"}", CONTROL_MISUSE, "\"command\"");
+	assert_refused("[]", CONTROL_MISUSE, "\"object\"");
+	assert_refused("", CONTROL_MISUSE, "JSON");
+	assert_refused("{\"object\":\"flow\",\"command\":\"where\"}", CONTROL_MISUSE, "source");
+}
+
+/* ---- flow where ---- */
+
+static json_t *where(const char *source, const char *vip)
+{
+	char request[256];
+
+	snprintf(request, sizeof(request),
+		 "{\"object\":\"flow\",\"command\":\"where\",\"args\":{\"source\":\"%s\",\"vip\":\"%s\"}}", source,
+		 vip);
+	return ask(request);
+}
+
+static void assert_where(const char *source, const char *vip, const char *backend, const char *why)
+{
+	json_t *reply = where(source, vip), *result = json_object_get(reply, "result");
+	const char *got = json_string_value(json_object_get(result, "backend"));
+
+	assert_non_null(result);
+	if (backend)
+		assert_string_equal(got, backend);
+	else
+		assert_null(got);
+	assert_string_equal(json_string_value(json_object_get(result, "why")), why);
+	json_decref(reply);
+}
+
+/* The slot that `source` has at VIP chat, by the shared hash itself. */
+static struct slot slot_of(const char *source, uint16_t port)
+{
+	struct config_vip vip = { .hash = HASH_5TUPLE };
+	struct flow flow = { .source_port = htons(port), .destination_port = htons(443), .protocol = IPPROTO_TCP };
+	uint64_t mask[SHUNT_FLOW_WORDS];
+	const struct slot *slots;
+	uint32_t n_slots;
+
+	address_parse(&flow.source, source);
+	address_parse(&flow.destination, "203.0.113.10");
+	vip_hash_mask(mask, &vip);
+	slots = table_slots(rig.s.pools[0].table, &n_slots);
+	return slots[hash_slot(flow_hash_under(&flow, rig.s.config->seed, mask), n_slots)];
+}
+
+static void flow_where_says_who_serves_and_why(void **state)
+{
+	struct slot slot = slot_of("192.0.2.1", 40000);
+	uint16_t third = (uint16_t)(6 - slot.owner - slot.heir); /* ids 1, 2, 3 */
+	char owner[16], heir[16], why[256];
+	json_t *reply;
+
+	(void)state;
+	snprintf(owner, sizeof(owner), "gpu%u", slot.owner);
+	snprintf(heir, sizeof(heir), "gpu%u", slot.heir);
+	assert_where("192.0.2.1:40000", "chat", owner, "owner up");
+	assert_where("192.0.2.1:40000", "203.0.113.10:443", owner, "owner up");
+
+	set_up(slot.owner, false);
+	snprintf(why, sizeof(why), "owner %s down (silent), heir", owner);
+	assert_where("192.0.2.1:40000", "chat", heir, why);
+
+	/* Nobody at home: a few other slots are tried; the third backend serves one of them. */
+	set_up(slot.heir, false);
+	reply = where("192.0.2.1:40000", "chat");
+	snprintf(why, sizeof(why), "gpu%u", third);
+	assert_string_equal(json_string_value(json_object_get(json_object_get(reply, "result"), "backend")), why);
+	assert_non_null(
+		strstr(json_string_value(json_object_get(json_object_get(reply, "result"), "why")), " further on"));
+	json_decref(reply);
+
+	set_up(third, false);
+	snprintf(why, sizeof(why),
+		 "owner %s down (silent), heir %s down (silent), nor has any of 8 further slots a living backend",
+		 owner, heir);
+	assert_where("192.0.2.1:40000", "chat", NULL, why);
+}
+
+static void flow_where_finds_the_vip_as_a_packet_does(void **state)
+{
+	json_t *reply;
+
+	(void)state;
+	reply = where("192.0.2.1:40000", "203.0.113.10:8080");
+	assert_string_equal(json_string_value(json_object_get(json_object_get(reply, "result"), "vip")), "every");
+	json_decref(reply);
+	reply = where("192.0.2.1:40000", "203.0.113.10:443");
+	assert_string_equal(json_string_value(json_object_get(json_object_get(reply, "result"), "vip")), "chat");
+	json_decref(reply);
+	reply = where("[2001:db8::7]:40000", "[2001:db8::10]:443");
+	assert_string_equal(json_string_value(json_object_get(json_object_get(reply, "result"), "vip")), "chat6");
+	json_decref(reply);
+	assert_where("192.0.2.1:1", "dns", "old", "owner up");
+}
+
+static void flow_where_refuses_what_no_packet_could_be(void **state)
+{
+	static const char *const sources[] = { "",
+					       "192.0.2.1",
+					       "192.0.2.1:",
+					       "192.0.2.1:65536",
+					       "192.0.2.1:-1",
+					       "192.0.2.1: 1",
+					       "192.0.2.1:1x",
+					       "[192.0.2.1]:1",
+					       "2001:db8::1:1",
+					       "[2001:db8::1]",
+					       "[2001:db8::1:1",
+					       "[]:1",
+					       ":1",
+					       "[:1",
+					       "]:1",
+					       "192.0.2.1:0000001" };
+	json_t *reply;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(sources) / sizeof(*sources); i++) {
+		reply = where(sources[i], "chat");
+		if (json_integer_value(json_object_get(reply, "code")) != CONTROL_MISUSE)
+			fail_msg("source '%s' was taken", sources[i]);
+		json_decref(reply);
+	}
+	reply = where("[2001:db8::7]:1", "chat");
+	assert_non_null(strstr(json_string_value(json_object_get(reply, "error")), "other address family"));
+	json_decref(reply);
+	reply = where("192.0.2.1:1", "every");
+	assert_non_null(strstr(json_string_value(json_object_get(reply, "error")), "every port"));
+	json_decref(reply);
+	reply = where("192.0.2.1:1", "203.0.113.11:53");
+	assert_non_null(strstr(json_string_value(json_object_get(reply, "error")), "'dns' and 'dnst'"));
+	json_decref(reply);
+	reply = where("192.0.2.1:1", "203.0.113.77:1");
+	assert_int_equal(json_integer_value(json_object_get(reply, "code")), CONTROL_REFUSED);
+	json_decref(reply);
+}
+
+/* ---- hostile clients ---- */
+
+static void garbage_is_answered_with_an_error_and_the_connection_goes_on(void **state)
+{
+	struct peer peer = peer_open();
+	char garbage[4096];
+	json_t *reply;
+	int n = 0;
+
+	(void)state;
+	srand(1);
+	for (size_t i = 0; i < sizeof(garbage); i++)
+		garbage[i] = (char)rand();
+	garbage[sizeof(garbage) - 1] = '\n';
+	for (size_t i = 0; i < sizeof(garbage); i++)
+		n += garbage[i] == '\n';
+	assert_true(peer_send(&peer, garbage, sizeof(garbage)));
+	while (n--) {
+		reply = peer_line(&peer);
+		assert_int_equal(json_integer_value(json_object_get(reply, "code")), CONTROL_MISUSE);
+		json_decref(reply);
+	}
+	memset(garbage, '[', sizeof(garbage) - 1); /* a parser that recurses without end would end here */
+	assert_true(peer_send(&peer, garbage, sizeof(garbage)));
+	reply = peer_line(&peer);
+	assert_int_equal(json_integer_value(json_object_get(reply, "code")), CONTROL_MISUSE);
+	json_decref(reply);
+	peer_say(&peer, "{\"object\":\"vip\",\"command\":\"show\"}\n");
+	reply = peer_line(&peer);
+	assert_non_null(json_object_get(reply, "result"));
+	json_decref(reply);
+	peer_close(&peer);
+}
+
+static void mutated_requests_always_get_a_result_or_a_sentence(void **state)
+{
+	static const char *const seeds[] = {
+		"{\"object\":\"flow\",\"command\":\"where\",\"args\":{\"source\":\"[2001:db8::7]:40000\",\"vip\":\"["
+		"2001:db8::10]:443\"}}",
+		"{\"object\":\"flow\",\"command\":\"where\",\"args\":{\"source\":\"192.0.2.1:40000\",\"vip\":\"chat\"}"
+		"}",
+		"{\"object\":\"slot\",\"command\":\"show\",\"args\":{\"pool\":\"gpus\",\"slot\":7}}",
+		"{\"object\":\"event\",\"command\":\"monitor\",\"args\":{\"from\":1}}",
+		"{\"object\":\"backend\",\"command\":\"show\",\"args\":{\"name\":\"gpu1\"}}",
+	};
+
+	(void)state;
+	srand(2);
+	for (int round = 0; round < 20000; round++) {
+		const char *seed = seeds[rand() % 5];
+		size_t length = strlen(seed);
+		char *line = malloc(length); /* exactly as long, so that ASan sees a byte too far */
+		struct request request = { .shuntd = &rig.s };
+		json_t *result;
+
+		memcpy(line, seed, length);
+		for (int n = rand() % 4; n >= 0; n--)
+			line[(size_t)rand() % length] = "\"{}[]:,0-9\\u.\377\0 e"[rand() % 17];
+		result = answer(&request, line, length - (size_t)rand() % 3);
+		if (request.code != CONTROL_DONE)
+			assert_true(!result && *request.error);
+		else
+			assert_true(result || request.monitor);
+		json_decref(result);
+		free(line);
+	}
+}
+
+static void line_that_is_too_long_is_refused_and_the_connection_closed(void **state)
+{
+	struct peer peer = peer_open();
+	char *line = malloc(2 * CONTROL_REQUEST_MAX);
+	json_t *reply;
+
+	(void)state;
+	memset(line, ' ', 2 * CONTROL_REQUEST_MAX);
+	peer_send(&peer, line, 2 * CONTROL_REQUEST_MAX); /* may fail: it is cut off in the middle */
+	reply = peer_line(&peer);
+	assert_non_null(strstr(json_string_value(json_object_get(reply, "error")), "longer than 65536"));
+	json_decref(reply);
+	assert_closed(&peer);
+	peer_close(&peer);
+
+	/* The longest that fits is still read. */
+	peer = peer_open();
+	line[CONTROL_REQUEST_MAX - 1] = '\n';
+	assert_true(peer_send(&peer, line, CONTROL_REQUEST_MAX));
+	reply = peer_line(&peer);
+	assert_non_null(strstr(json_string_value(json_object_get(reply, "error")), "JSON"));
+	json_decref(reply);
+	assert_serves();
+	peer_close(&peer);
+	free(line);
+}
+
+/* Without reading: whether the other end is gone. */
+static void assert_cut_off(const struct peer *peer)
+{
+	for (uint64_t end = now_ms() + DEADLINE_MS;; pump()) {
+		struct pollfd p = { .fd = peer->fd };
+
+		poll(&p, 1, 0);
+		if (p.revents & POLLHUP)
+			return;
+		if (now_ms() > end)
+			fail_msg("still connected after %d ms", DEADLINE_MS);
+	}
+}
+
+static void half_a_request_and_unread_replies_hold_up_nobody_and_are_cut_off(void **state)
+{
+	struct peer half = peer_open(), deaf = peer_open(), flood = peer_open(), idle = peer_open();
+	uint64_t start = now_ms();
+	json_t *reply;
+
+	(void)state;
+	rig_crowd();
+	peer_say(&half, "{\"object\":\"vip\",");
+	peer_say(&deaf,
+		 "{\"object\":\"backend\",\"command\":\"show\"}\n{\"object\":\"backend\",\"command\":\"show\"}\n");
+	/* Small requests without end, no reply taken, until nothing goes in any more. */
+	while (send(flood.fd, "{}\n{}\n", 6, MSG_NOSIGNAL) == 6)
+		pump_all();
+	for (int i = 0; i < 20; i++)
+		assert_serves();
+	assert_true(peer_receive(&half)); /* still connected: patience, not a reflex */
+
+	assert_cut_off(&half);
+	assert_cut_off(&deaf);
+	assert_cut_off(&flood);
+	assert_true(now_ms() - start >= CONTROL_PATIENCE_MS);
+	/* Who owes nothing may stay. */
+	peer_say(&idle, "{\"object\":\"vip\",\"command\":\"show\"}\n");
+	reply = peer_line(&idle);
+	assert_non_null(json_object_get(reply, "result"));
+	json_decref(reply);
+	peer_close(&half);
+	peer_close(&deaf);
+	peer_close(&flood);
+	peer_close(&idle);
+}
+
+static void big_reply_arrives_whole(void **state)
+{
+	struct peer peer = peer_open();
+
+	(void)state;
+	rig_crowd();
+	for (int i = 0; i < 2; i++)
+		peer_say(&peer, "{\"object\":\"backend\",\"command\":\"show\"}\n");
+	for (int i = 0; i < 2; i++) {
+		json_t *reply = peer_line(&peer);
+
+		assert_int_equal(json_array_size(json_object_get(reply, "result")), N_CROWD);
+		json_decref(reply);
+	}
+	peer_close(&peer);
+}
+
+static void requests_are_answered_in_order_however_they_are_cut(void **state)
+{
+	static const char requests[] = "{\"object\":\"vip\",\"command\":\"show\"}\n"
+				       "{\"object\":\"cow\",\"command\":\"show\"}\n"
+				       "{\"object\":\"config\",\"command\":\"show\"}\n";
+	struct peer peer = peer_open();
+	char many[34000];
+
+	(void)state;
+	for (size_t cut = 1; cut < sizeof(requests) - 1; cut += 7) {
+		json_t *reply;
+
+		assert_true(peer_send(&peer, requests, cut));
+		pump_all();
+		assert_true(peer_send(&peer, requests + cut, sizeof(requests) - 1 - cut));
+		reply = peer_line(&peer);
+		assert_true(json_is_array(json_object_get(reply, "result")));
+		json_decref(reply);
+		reply = peer_line(&peer);
+		assert_int_equal(json_integer_value(json_object_get(reply, "code")), CONTROL_MISUSE);
+		json_decref(reply);
+		reply = peer_line(&peer);
+		assert_true(json_is_object(json_object_get(reply, "result")));
+		json_decref(reply);
+	}
+	/* A thousand at once, from a client that reads afterwards. */
+	for (int i = 0; i < 1000; i++)
+		memcpy(many + 34 * i, "{\"object\":\"cow\",\"command\":\"show\"}\n", 34);
+	assert_true(peer_send(&peer, many, sizeof(many)));
+	for (int i = 0; i < 1000; i++)
+		json_decref(peer_line(&peer));
+	peer_close(&peer);
+}
+
+static void client_that_ends_its_side_gets_its_answer_and_then_the_end(void **state)
+{
+	struct peer peer = peer_open();
+	json_t *reply;
+
+	(void)state;
+	peer_say(&peer, "{\"object\":\"vip\",\"command\":\"show\"}\n{\"object\":\"vip\",\"command\":\"show\"}\nhalf");
+	shutdown(peer.fd, SHUT_WR);
+	for (int i = 0; i < 2; i++) {
+		reply = peer_line(&peer);
+		assert_non_null(json_object_get(reply, "result"));
+		json_decref(reply);
+	}
+	assert_closed(&peer);
+	peer_close(&peer);
+	pump_all();
+}
+
+static void client_that_goes_away_in_the_middle_leaves_nothing_behind(void **state)
+{
+	(void)state;
+	rig_crowd();
+	for (int i = 0; i < 10; i++) {
+		struct peer peer = peer_open();
+
+		peer_say(&peer, "{\"object\":\"backend\",\"command\":\"show\"}\n");
+		if (i % 2)
+			pump();
+		peer_close(&peer);
+		pump_all();
+	}
+	assert_serves();
+}
+
+static void one_client_too_many_takes_the_place_of_the_longest_silent_one(void **state)
+{
+	struct peer peers[CONTROL_CLIENTS_MAX + 10];
+
+	(void)state;
+	for (int i = 0; i < CONTROL_CLIENTS_MAX + 10; i++)
+		peers[i] = peer_open();
+	for (int i = 0; i < CONTROL_CLIENTS_MAX + 10; i++) {
+		bool sent = peer_send(&peers[i], "{\"object\":\"cow\",\"command\":\"show\"}\n", 35);
+		json_t *reply = sent ? peer_line(&peers[i]) : NULL;
+
+		assert_int_equal(reply != NULL, i >= 10);
+		json_decref(reply);
+	}
+	for (int i = 0; i < CONTROL_CLIENTS_MAX + 10; i++)
+		peer_close(&peers[i]);
+	pump_all();
+	assert_serves();
+}
+
+/* ---- events ---- */
+
+static json_int_t event_number(struct peer *peer)
+{
+	json_t *line = peer_line(peer);
+	json_int_t number = json_integer_value(json_object_get(json_object_get(line, "result"), "number"));
+
+	json_decref(line);
+	return number;
+}
+
+static void monitor_gets_events_as_they_happen(void **state)
+{
+	struct peer now = peer_open(), from = peer_open();
+
+	(void)state;
+	event_add("gpu1", NULL);
+	event_add("gpu2", NULL);
+	peer_say(&now, "{\"object\":\"event\",\"command\":\"monitor\"}\n");
+	peer_say(&from, "{\"object\":\"event\",\"command\":\"monitor\",\"args\":{\"from\":2}}\n");
+	pump_all();
+	event_add("gpu3", NULL);
+	assert_int_equal(event_number(&now), 3);
+	assert_int_equal(event_number(&from), 2);
+	assert_int_equal(event_number(&from), 3);
+	/* Half a connection is enough to listen. */
+	shutdown(now.fd, SHUT_WR);
+	pump_all();
+	event_add("gpu1", NULL);
+	assert_int_equal(event_number(&now), 4);
+	peer_close(&now);
+	pump_all();
+	event_add("gpu2", NULL);
+	assert_int_equal(event_number(&from), 4);
+	assert_int_equal(event_number(&from), 5);
+	peer_close(&from);
+}
+
+static void monitor_that_does_not_read_is_cut_off_and_the_others_are_not(void **state)
+{
+	struct peer deaf = peer_open(), good = peer_open();
+	struct pollfd p = { .fd = deaf.fd };
+	char filler[20000];
+	int n;
+
+	(void)state;
+	memset(filler, 'x', sizeof(filler) - 1);
+	filler[sizeof(filler) - 1] = 0;
+	peer_say(&deaf, "{\"object\":\"event\",\"command\":\"monitor\"}\n");
+	peer_say(&good, "{\"object\":\"event\",\"command\":\"monitor\"}\n");
+	pump_all();
+	for (n = 1; n < 1000; n++) {
+		event_add("gpu1", json_pack("{s:s}", "filler", filler));
+		assert_int_equal(event_number(&good), n);
+		pump_all();
+		poll(&p, 1, 0);
+		if (p.revents & POLLHUP)
+			break;
+	}
+	/* Twice the evidence an event, once as JSON and once in its text. */
+	assert_in_range(n, CONTROL_MONITOR_BACKLOG_MAX / 40000, 2 * CONTROL_MONITOR_BACKLOG_MAX / 40000);
+	peer_close(&deaf);
+	peer_close(&good);
+}
+
+static void monitors_leave_room_for_others(void **state)
+{
+	struct peer monitors[CONTROL_MONITORS_MAX + 1], others[CONTROL_CLIENTS_MAX];
+	json_t *reply;
+
+	(void)state;
+	for (int i = 0; i < CONTROL_MONITORS_MAX + 1; i++) {
+		monitors[i] = peer_open();
+		peer_say(&monitors[i], "{\"object\":\"event\",\"command\":\"monitor\"}\n");
+		pump_all();
+	}
+	reply = peer_line(&monitors[CONTROL_MONITORS_MAX]);
+	assert_int_equal(json_integer_value(json_object_get(reply, "code")), CONTROL_REFUSED);
+	json_decref(reply);
+	for (int i = 0; i < CONTROL_CLIENTS_MAX; i++)
+		others[i] = peer_open();
+	assert_serves();
+	event_add("gpu1", NULL);
+	for (int i = 0; i < CONTROL_MONITORS_MAX; i++)
+		assert_int_equal(event_number(&monitors[i]), 1);
+	for (int i = 0; i < CONTROL_MONITORS_MAX + 1; i++)
+		peer_close(&monitors[i]);
+	for (int i = 0; i < CONTROL_CLIENTS_MAX; i++)
+		peer_close(&others[i]);
+}
+
+static void ledger_keeps_the_newest_events_in_order(void **state)
+{
+	uint64_t next;
+	json_t *events;
+
+	(void)state;
+	for (int i = 0; i < LEDGER_SIZE + 100; i++)
+		event_add("gpu1", NULL);
+	events = ledger_since(rig.s.ledger, 1, &next);
+	assert_int_equal(json_array_size(events), LEDGER_SIZE);
+	assert_int_equal(next, LEDGER_SIZE + 101);
+	for (size_t i = 0; i < LEDGER_SIZE; i++)
+		assert_int_equal(json_integer_value(json_object_get(json_array_get(events, i), "number")), i + 101);
+	json_decref(events);
+	events = ledger_since(rig.s.ledger, next, &next);
+	assert_int_equal(json_array_size(events), 0);
+	json_decref(events);
+}
+
+static void event_reads_as_a_log_line_and_carries_the_time_of_the_thing_itself(void **state)
+{
+	char log[256] = "";
+	int kept, file[2];
+	struct timespec mono, wall;
+	json_t *events, *event;
+	struct tm tm = { 0 };
+	const char *text, *rest;
+	ssize_t n;
+
+	(void)state;
+	assert_int_equal(pipe(file), 0);
+	fflush(stderr);
+	kept = dup(STDERR_FILENO);
+	dup2(file[1], STDERR_FILENO);
+	clock_gettime(CLOCK_MONOTONIC, &mono);
+	clock_gettime(CLOCK_REALTIME, &wall);
+	ledger_add(rig.s.ledger, (uint64_t)(mono.tv_sec - 100) * 1000000000 + (uint64_t)mono.tv_nsec, "backend", "gpu3",
+		   "down", "silent", json_pack("{s:i, s:s, s:i}", "rounds", 3, "witness", "gpu1", "silence_us", 310));
+	ledger_add(rig.s.ledger, 0, "shuntd", NULL, "started", NULL, NULL);
+	dup2(kept, STDERR_FILENO);
+	close(kept);
+	close(file[1]);
+	n = read(file[0], log, sizeof(log) - 1);
+	close(file[0]);
+	assert_true(n > 0);
+	assert_string_equal(log,
+			    "backend gpu3: down (silent: rounds 3, witness gpu1, silence_us 310)\nshuntd: started\n");
+
+	events = ledger_since(rig.s.ledger, 1, NULL);
+	event = json_array_get(events, 0);
+	text = json_string_value(json_object_get(event, "text"));
+	assert_int_equal(strncmp(log, text, strlen(text)), 0);
+	text = json_string_value(json_object_get(event, "time"));
+	assert_int_equal(strlen(text), strlen("2026-11-20T23:36:21.123456Z"));
+	rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+	assert_non_null(rest);
+	assert_int_equal(*rest, '.');
+	assert_in_range(wall.tv_sec - timegm(&tm), 99, 101);
+	assert_true(json_is_null(json_object_get(json_array_get(events, 1), "name")));
+	json_decref(events);
+}
+
+/* ---- the socket itself ---- */
+
+static void socket_is_for_root_and_the_group_and_its_directory_is_made(void **state)
+{
+	struct group *group = getgrnam("daemon");
+	char path[128];
+	struct control *other;
+	struct stat st;
+	mode_t mask;
+
+	(void)state;
+	assert_non_null(group);
+	snprintf(path, sizeof(path), "%s/below/shuntd.sock", rig.directory);
+	mask = umask(077);
+	assert_int_equal(control_open(&other, &rig.s, path, "daemon"), 0);
+	umask(mask);
+	assert_int_equal(stat(path, &st), 0);
+	assert_true(S_ISSOCK(st.st_mode));
+	assert_int_equal(st.st_mode & 07777, 0660);
+	assert_int_equal(st.st_gid, group->gr_gid);
+	control_close(other);
+	assert_int_equal(stat(path, &st), -1);
+	*strrchr(path, '/') = 0;
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0755);
+	rmdir(path);
+}
+
+static void group_that_does_not_exist_leaves_the_socket_to_root(void **state)
+{
+	char path[128];
+	struct control *other;
+	struct stat st;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/other.sock", rig.directory);
+	assert_int_equal(control_open(&other, &rig.s, path, "no-such-group"), 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_gid, getegid());
+	control_close(other);
+}
+
+static void live_socket_is_left_alone_a_stale_one_is_replaced(void **state)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct control *other = NULL;
+	char path[128];
+	int fd;
+
+	(void)state;
+	assert_int_equal(control_open(&other, &rig.s, rig.path, NULL), -EADDRINUSE);
+	pump_all();
+	assert_serves();
+
+	snprintf(path, sizeof(path), "%s/stale.sock", rig.directory);
+	memcpy(address.sun_path, path, strlen(path));
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	close(fd);
+	assert_int_equal(control_open(&other, &rig.s, path, NULL), 0);
+	control_close(other);
+}
+
+static void only_a_socket_and_only_ones_own_is_removed(void **state)
+{
+	struct control *first, *second;
+	char path[256];
+	struct stat st;
+	int fd;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/file", rig.directory);
+	fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	close(fd);
+	assert_int_equal(control_open(&first, &rig.s, path, NULL), -EEXIST);
+	assert_int_equal(unlink(path), 0);
+
+	assert_int_equal(control_open(&first, &rig.s, path, NULL), 0);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(control_open(&second, &rig.s, path, NULL), 0);
+	control_close(first);
+	assert_int_equal(stat(path, &st), 0);
+	control_close(second);
+
+	memset(path, 'x', sizeof(path) - 1);
+	path[sizeof(path) - 1] = 0;
+	assert_int_equal(control_open(&first, &rig.s, path, NULL), -ENAMETOOLONG);
+	assert_int_equal(control_open(&first, &rig.s, "/nonexistent/a/b.sock", NULL), -ENOENT);
+}
+
+#define RIG_TEST(name) cmocka_unit_test_setup_teardown(name, rig_open, rig_close)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		RIG_TEST(every_key_of_the_contract_is_in_its_result),
+		RIG_TEST(unknown_values_are_null),
+		RIG_TEST(probe_shows_loss_and_the_agents_word),
+		RIG_TEST(slot_counts_add_up_to_the_pools_slots),
+		RIG_TEST(shown_configuration_parses_again),
+		RIG_TEST(misuse_is_told_from_refusal),
+		RIG_TEST(flow_where_says_who_serves_and_why),
+		RIG_TEST(flow_where_finds_the_vip_as_a_packet_does),
+		RIG_TEST(flow_where_refuses_what_no_packet_could_be),
+		RIG_TEST(garbage_is_answered_with_an_error_and_the_connection_goes_on),
+		RIG_TEST(mutated_requests_always_get_a_result_or_a_sentence),
+		RIG_TEST(line_that_is_too_long_is_refused_and_the_connection_closed),
+		RIG_TEST(half_a_request_and_unread_replies_hold_up_nobody_and_are_cut_off),
+		RIG_TEST(big_reply_arrives_whole),
+		RIG_TEST(requests_are_answered_in_order_however_they_are_cut),
+		RIG_TEST(client_that_ends_its_side_gets_its_answer_and_then_the_end),
+		RIG_TEST(client_that_goes_away_in_the_middle_leaves_nothing_behind),
+		RIG_TEST(one_client_too_many_takes_the_place_of_the_longest_silent_one),
+		RIG_TEST(monitor_gets_events_as_they_happen),
+		RIG_TEST(monitor_that_does_not_read_is_cut_off_and_the_others_are_not),
+		RIG_TEST(monitors_leave_room_for_others),
+		RIG_TEST(ledger_keeps_the_newest_events_in_order),
+		RIG_TEST(event_reads_as_a_log_line_and_carries_the_time_of_the_thing_itself),
+		RIG_TEST(socket_is_for_root_and_the_group_and_its_directory_is_made),
+		RIG_TEST(group_that_does_not_exist_leaves_the_socket_to_root),
+		RIG_TEST(live_socket_is_left_alone_a_stale_one_is_replaced),
+		RIG_TEST(only_a_socket_and_only_ones_own_is_removed),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
