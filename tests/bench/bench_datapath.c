@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * bench_datapath.c - nanoseconds a packet, beside a program that only forwards (floor) and one that does nothing
+ * (empty). Test runs of the walk inside walk_bench.bpf.c, pinned to one CPU; what is compared runs in turns, so that a
+ * neighbour's load falls on all of it. Usage: bench_datapath FILE.json
+ */
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <jansson.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include "core/table.h"
+#include "shunt/hash.h"
+#include "walk_bench.skel.h"
+
+#define REPEATS 1000000
+#define RUNS 11
+#define BACKENDS 100
+#define SLOTS SHUNT_DEFAULT_SLOTS
+#define SEED 0x5eed0123456789abULL
+#define VIP_PORT 443
+#define FLOWS_MAX 8388608
+
+enum mode { MODE_IPIP, MODE_L2, N_MODES };
+static const char *const mode_names[] = { "ipip", "l2" };
+static const uint32_t flow_counts[] = { 1, 65536, 1048576, FLOWS_MAX };
+#define N_FLOWS 4
+
+enum program { PROGRAM_EMPTY, PROGRAM_FLOOR, PROGRAM_WALK };
+
+/* One line of the table: its runs, sorted when they are all there. */
+struct line {
+	enum program program;
+	enum mode mode;
+	int family;
+	uint32_t flows;
+	uint32_t ns[RUNS];
+};
+
+/* A loaded object per family and number of flows: both are constants to the program. */
+struct loaded {
+	int family;
+	uint32_t flows;
+	struct walk_bench_bpf *skel;
+};
+static struct loaded loaded[2 * N_FLOWS];
+
+static int put(struct bpf_map *map, const void *key, const void *value)
+{
+	return bpf_map_update_elem(bpf_map__fd(map), key, value, BPF_ANY) ? -errno : 0;
+}
+
+static struct shunt_addr address_v4(uint32_t a)
+{
+	return (struct shunt_addr){ .w = { 0, 0, SHUNT_V4_MAPPED, htonl(a) } };
+}
+
+static struct shunt_addr address_v6(uint32_t last)
+{
+	return (struct shunt_addr){ .w = { htonl(0x20010db8), 0, 0, htonl(last) } };
+}
+
+/* Pool MODE_IPIP has backends 1 .. 100, pool MODE_L2 101 .. 200; the VIP's port chooses the pool. */
+static int put_pool(struct walk_bench_bpf *skel, enum mode mode, int family)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP);
+	struct table_member members[BACKENDS];
+	char names[BACKENDS][16];
+	struct table *table = NULL;
+	const struct slot *slots;
+	uint32_t n_slots, pool = mode;
+	int err = 0, fd = -1;
+
+	for (uint32_t i = 0; i < BACKENDS; i++) {
+		uint32_t id = 1 + i + (uint32_t)mode * BACKENDS;
+		struct backend b = {
+			.word = BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING),
+			.forward = mode == MODE_L2 ? FORWARD_L2 : FORWARD_IPIP,
+			.family = family == 6 ? AF_INET6 : AF_INET,
+			.mtu_bytes = 1500,
+			.egress_ifindex = 1,
+			.dst_mac = { 2, 0, 0, 0, 0xbe, (uint8_t)i },
+			.src_mac = { 2, 0, 0, 0, 0xba, 1 },
+			.local = family == 6 ? address_v6(1) : address_v4(0x0a000001),
+			.address = family == 6 ? address_v6(0x100 + i) : address_v4(0x0a000100 + i),
+		};
+
+		snprintf(names[i], sizeof(names[i]), "gpu%u", i);
+		members[i] = (struct table_member){
+			.id = (uint16_t)id, .alive = true, .weight = 100, .name = names[i], .domain = ""
+		};
+		err = err ?: put(skel->maps.backends, &id, &b);
+	}
+	err = err ?: table_build(&table, members, BACKENDS, SLOTS, SEED);
+	if (err)
+		goto out;
+	slots = table_slots(table, &n_slots);
+	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "table", 4, sizeof(struct slot_pair), (n_slots + 1) / 2, &options);
+	if (fd < 0) {
+		err = -errno;
+		goto out;
+	}
+	for (uint32_t i = 0; i < n_slots && !err; i += 2) {
+		struct slot_pair pair = { .slot = { slots[i] } };
+		uint32_t key = i / 2;
+
+		if (i + 1 < n_slots)
+			pair.slot[1] = slots[i + 1];
+		if (bpf_map_update_elem(fd, &key, &pair, BPF_ANY))
+			err = -errno;
+	}
+	err = err ?: put(skel->maps.tables, &pool, &fd);
+out:
+	if (fd >= 0)
+		close(fd);
+	table_free(table);
+	return err;
+}
+
+/* The one VIP, on the pool of this mode. */
+static int put_vip(struct walk_bench_bpf *skel, enum mode mode, int family)
+{
+	struct vip_key key = { .address = family == 6 ? address_v6(VIP_PORT) : address_v4(0xcb00710a),
+			       .port = htons(VIP_PORT),
+			       .protocol = IPPROTO_TCP };
+	struct vip vip = { .id = 1, .table = mode, .n_slots = SLOTS };
+
+	memset(vip.hash_mask, 0xff, sizeof(vip.hash_mask));
+	return put(skel->maps.vips, &key, &vip);
+}
+
+static int load(struct loaded *l)
+{
+	struct siphash_key key = seed_key(SEED);
+	int err;
+
+	l->skel = walk_bench_bpf__open();
+	if (!l->skel)
+		return -errno;
+	memcpy((void *)&l->skel->rodata->flow_key, &key, sizeof(key));
+	l->skel->rodata->bench_family = (uint32_t)l->family;
+	l->skel->rodata->flow_mask = l->flows - 1;
+	err = walk_bench_bpf__load(l->skel);
+	for (enum mode m = 0; m < N_MODES; m++)
+		err = err ?: put_pool(l->skel, m, l->family);
+	return err;
+}
+
+/* One test run of a line; 0 and *ns, or -errno. */
+static int measure(const struct line *line, uint32_t *ns)
+{
+	uint8_t frame[160] = { 0 };
+	size_t ip_bytes = line->family == 6 ? 40 : 20;
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame, .repeat = REPEATS);
+	struct loaded *l = loaded;
+	struct bpf_program *program;
+	int err;
+
+	while (l->family != line->family || l->flows != line->flows)
+		l++;
+	options.data_size_in = (uint32_t)(14 + ip_bytes + 20 + 26);
+	frame[14 + ip_bytes + 2] = VIP_PORT >> 8;
+	frame[14 + ip_bytes + 3] = VIP_PORT & 0xff;
+	frame[14 + ip_bytes + 12] = 0x50;
+	frame[14 + ip_bytes + 13] = 0x10;
+	program = line->program == PROGRAM_EMPTY  ? l->skel->progs.bench_empty
+		  : line->program == PROGRAM_WALK ? l->skel->progs.bench_walk
+		  : line->mode == MODE_L2         ? l->skel->progs.bench_floor_l2
+						  : l->skel->progs.bench_floor_ipip;
+	err = put_vip(l->skel, line->mode, line->family);
+	if (err)
+		return err;
+	if (bpf_prog_test_run_opts(bpf_program__fd(program), &options))
+		return -errno;
+	if (options.retval != XDP_TX)
+		return -EPROTO;
+	*ns = options.duration;
+	return 0;
+}
+
+static int compare(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void line_print(const struct line *line)
+{
+	static const char *const programs[] = { "empty", "floor", "walk" };
+
+	printf("%-6s %-5s %7s %9u %7u %7u %7u\n", programs[line->program],
+	       line->program == PROGRAM_EMPTY ? "-" : mode_names[line->mode], line->family == 6 ? "IPv6" : "IPv4",
+	       line->flows, line->ns[RUNS / 2], line->ns[0], line->ns[RUNS - 1]);
+}
+
+static json_t *to_json(const struct line *lines, size_t n)
+{
+	json_t *floor = json_object(), *results = json_array();
+	json_int_t empty = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct line *l = &lines[i];
+		json_int_t ns = l->ns[RUNS / 2];
+
+		if (l->program == PROGRAM_EMPTY)
+			empty = ns;
+		else if (l->program == PROGRAM_FLOOR)
+			json_object_set_new(floor, mode_names[l->mode], json_integer(ns));
+		else
+			json_array_append_new(results,
+					      json_pack("{s:s, s:i, s:I, s:I}", "mode", mode_names[l->mode], "family",
+							l->family, "flows", (json_int_t)l->flows, "ns", ns));
+	}
+	return json_pack("{s:I, s:o, s:o}", "empty_ns", empty, "floor_ns", floor, "results", results);
+}
+
+static int pin(void)
+{
+	cpu_set_t cpus;
+	int cpu = 0;
+
+	if (sched_getaffinity(0, sizeof(cpus), &cpus))
+		return -errno;
+	for (int i = 0; i < CPU_SETSIZE; i++)
+		if (CPU_ISSET(i, &cpus))
+			cpu = i; /* the last one: interrupts favour the first */
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	return sched_setaffinity(0, sizeof(cpus), &cpus) ? -errno : 0;
+}
+
+int main(int argc, char **argv)
+{
+	static struct line lines[3 + 2 * N_MODES * N_FLOWS];
+	size_t n = 0;
+	json_t *json = NULL;
+	int err;
+
+	if (argc != 2) {
+		fprintf(stderr, "usage: bench_datapath FILE.json\n");
+		return 2;
+	}
+	err = pin();
+	for (size_t i = 0; i < 2 * N_FLOWS && !err; i++) {
+		loaded[i].family = i < N_FLOWS ? 4 : 6;
+		loaded[i].flows = flow_counts[i % N_FLOWS];
+		err = load(&loaded[i]);
+	}
+	if (err) {
+		fprintf(stderr, "bench_datapath: the program does not load: %s\n", strerror(-err));
+		goto out;
+	}
+	lines[n++] = (struct line){ .program = PROGRAM_EMPTY, .family = 4, .flows = 1 };
+	for (enum mode m = 0; m < N_MODES; m++)
+		lines[n++] = (struct line){ .program = PROGRAM_FLOOR, .mode = m, .family = 4, .flows = 1048576 };
+	for (enum mode m = 0; m < N_MODES; m++)
+		for (int family = 4; family <= 6; family += 2)
+			for (int i = 0; i < N_FLOWS; i++)
+				lines[n++] = (struct line){
+					.program = PROGRAM_WALK, .mode = m, .family = family, .flows = flow_counts[i]
+				};
+
+	for (int run = 0; run < RUNS && !err; run++)
+		for (size_t i = 0; i < n && !err; i++)
+			err = measure(&lines[i], &lines[i].ns[run]);
+	if (err) {
+		fprintf(stderr, "bench_datapath: a test run failed: %s\n", strerror(-err));
+		goto out;
+	}
+	printf("%-6s %-5s %7s %9s %7s %7s %7s   ns a packet, %d runs of %d\n", "what", "mode", "family", "flows",
+	       "median", "least", "most", RUNS, REPEATS);
+	for (size_t i = 0; i < n; i++) {
+		qsort(lines[i].ns, RUNS, sizeof(lines[i].ns[0]), compare);
+		line_print(&lines[i]);
+	}
+	json = to_json(lines, n);
+	if (!json || json_dump_file(json, argv[1], JSON_INDENT(2))) {
+		fprintf(stderr, "bench_datapath: %s can't be written\n", argv[1]);
+		err = -EIO;
+	}
+out:
+	json_decref(json);
+	for (size_t i = 0; i < 2 * N_FLOWS; i++)
+		walk_bench_bpf__destroy(loaded[i].skel);
+	return err ? 1 : 0;
+}
