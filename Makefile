@@ -23,7 +23,7 @@ SHUNT := $(wildcard user/shunt/*.c)
 BPF := $(wildcard bpf/*.bpf.c)
 TEST_BPF := $(wildcard tests/*/*.bpf.c)
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*_test.c))
-PACKET := $(BUILD)/tests/packet/packet_test
+PACKET := $(patsubst tests/packet/%.c,$(BUILD)/tests/packet/%,$(wildcard tests/packet/*_test.c))
 BENCH := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(wildcard tests/bench/bench_*.c))
 LIBTOOLS := $(patsubst tests/lib/%.c,$(BUILD)/tests/lib/%,$(filter-out %.bpf.c,$(wildcard tests/lib/*.c)))
 
@@ -89,7 +89,8 @@ $(BUILD)/tests/unit/%: $(BUILD)/san/tests/unit/%.o $(patsubst %.c,$(BUILD)/san/%
 	$(Q)$(CC) $(SAN) $^ -lcmocka -lyaml -ljansson -lm -o $@
 # The control socket has nothing of the kernel in it: its hostile clients are met here.
 $(BUILD)/tests/unit/control_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,control answer ledger)
-$(PACKET): $(call obj,$(filter-out %.bpf.c,$(wildcard tests/packet/*.c)) $(CORE)) | $(BUILD)/.deps-check
+$(PACKET): $(BUILD)/tests/packet/%: $(BUILD)/obj/tests/packet/%.o \
+		$(call obj,$(filter-out %_test.c %.bpf.c,$(wildcard tests/packet/*.c)) $(CORE)) | $(BUILD)/.deps-check
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $^ -lcmocka -lbpf -lelf -lz -lyaml -o $@
