@@ -25,7 +25,6 @@
 #include "shunt/heartbeat.h"
 #include "agent.skel.h"
 
-#define CONFIG_BYTES_MAX (1U << 20)
 #define AGENT_CONFIG "/etc/shunt/agent.yaml"
 #define WORD_PERIOD_MS 20 /* how often the agent says that it lives, chosen */
 
@@ -63,7 +62,7 @@ static struct agent_config *config_load(const char *path)
 {
 	struct config_error error = { 0 };
 	struct agent_config *config = NULL;
-	char *text = malloc(CONFIG_BYTES_MAX + 1);
+	char *text = malloc(CONFIG_TEXT_MAX + 1);
 	size_t length;
 	FILE *file = fopen(path, "re");
 	int err;
@@ -72,9 +71,9 @@ static struct agent_config *config_load(const char *path)
 		fail(path, file ? "no memory" : strerror(errno));
 		goto out;
 	}
-	length = fread(text, 1, CONFIG_BYTES_MAX + 1, file);
-	if (ferror(file) || length > CONFIG_BYTES_MAX) {
-		fail(path, ferror(file) ? strerror(errno) : "larger than 1 MiB");
+	length = fread(text, 1, CONFIG_TEXT_MAX + 1, file);
+	if (ferror(file)) {
+		fail(path, strerror(errno));
 		goto out;
 	}
 	err = agent_config_parse(&config, text, length, &error);
@@ -181,7 +180,7 @@ static int run(struct agent *a)
 		err = vips_setup(a->config->vips, a->config->n_vips, (const char(*)[IF_NAMESIZE])a->config->interfaces,
 				 a->config->n_interfaces, &a->vips);
 		if (err)
-			return fail("cannot set up the VIPs on the loopback", strerror(-err));
+			return 1; /* said there */
 	}
 	for (size_t i = 0; i < a->config->n_interfaces; i++)
 		if (program_attach(a, a->config->interfaces[i]))

@@ -152,6 +152,8 @@ static int backend_way(struct shuntd *s, const struct backend_run *b, struct nex
 
 	if (!err && b->conf->forward == FORWARD_L2 && !way->on_link)
 		return -EMULTIHOP; /* rewriting the MAC reaches the gateway only, which would send the VIP's packet back */
+	if (!err && b->conf->forward == FORWARD_IPIP && !(way->local.w[0] | way->local.w[3]))
+		return -EADDRNOTAVAIL;
 	return err;
 }
 
@@ -163,7 +165,11 @@ static const char *way_error(int err)
 	case -ENETUNREACH:
 		return "no route";
 	case -ENETDOWN:
-		return "interface down";
+		return "no carrier on its interface";
+	case -EOPNOTSUPP:
+		return "behind an interface that is not Ethernet";
+	case -EADDRNOTAVAIL:
+		return "no local address to write as the outer source";
 	case -EMULTIHOP:
 		return "behind a gateway, which forward l2 cannot pass";
 	default:

@@ -21,7 +21,6 @@
 #include "shuntd/control.h"
 #include "shuntd/shuntd.h"
 
-#define CONFIG_BYTES_MAX (16U << 20) /* a larger configuration file is refused */
 #define SHUNTD_CONFIG "/etc/shunt/shunt.yaml"
 /* How long the prober may take to show what a round costs, before its interval is believed. */
 #define CALIBRATE_NS 50000000L
@@ -50,11 +49,11 @@ static struct config *config_load(const char *path)
 		fail(path, strerror(errno));
 		return NULL;
 	}
-	text = malloc(CONFIG_BYTES_MAX + 1);
+	text = malloc(CONFIG_TEXT_MAX + 1); /* one more: config_parse() refuses what is too long */
 	if (text)
-		length = fread(text, 1, CONFIG_BYTES_MAX + 1, file);
-	if (!text || ferror(file) || length > CONFIG_BYTES_MAX) {
-		fail(path, !text ? "no memory" : length > CONFIG_BYTES_MAX ? "larger than 16 MiB" : strerror(errno));
+		length = fread(text, 1, CONFIG_TEXT_MAX + 1, file);
+	if (!text || ferror(file)) {
+		fail(path, text ? strerror(errno) : "no memory");
 		goto out;
 	}
 	err = config_parse(&config, text, length, &error);
@@ -208,6 +207,17 @@ static int poll_add(int epoll, int fd)
 	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) ? -errno : 0;
 }
 
+/* A socket that fails for good must not wake the loop for ever: the ways are then what they were. */
+static void netlink_take(struct shuntd *s, int epoll)
+{
+	int err = netlink_read(s->netlink);
+
+	if (!err)
+		return;
+	epoll_ctl(epoll, EPOLL_CTL_DEL, netlink_fd(s->netlink), NULL);
+	ledger_add(s->ledger, 0, "shuntd", "self", "netlink lost", strerror(-err), NULL);
+}
+
 static int loop(struct shuntd *s)
 {
 	struct itimerspec period = { .it_interval.tv_nsec = BACKENDS_PERIOD_NS,
@@ -248,7 +258,7 @@ static int loop(struct shuntd *s)
 			if (fd == timer && read(timer, &ticks, sizeof(ticks)) == sizeof(ticks))
 				backends_run(s);
 			else if (fd == netlink_fd(s->netlink))
-				netlink_read(s->netlink);
+				netlink_take(s, epoll);
 			else if (fd == control_fd(s->control))
 				control_run(s->control);
 		}
