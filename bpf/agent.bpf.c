@@ -89,6 +89,15 @@ static __always_inline void *packet_at(const struct packet *p, __u32 offset)
 	return (void *)(long)p->ctx->data + (offset & 0x7f);
 }
 
+/* A length from the wire, bytes. The mask is for the verifier again: on 6.1 a swapped register may hold anything. */
+static __always_inline __u32 packet_length(__be16 wire)
+{
+	__u32 length = bpf_ntohs(wire);
+
+	asm volatile("" : "+r"(length));
+	return length & 0xffff;
+}
+
 /* 0, or -1: nothing of ours. */
 static __always_inline int packet_parse(struct packet *p)
 {
@@ -268,14 +277,15 @@ static __always_inline enum agent_reason decapsulate(struct packet *p)
 
 	if (p->protocol == IPPROTO_IPIP) {
 		struct iphdr *ip = packet_at(p, p->l4);
+		__u32 length;
 
 		if ((void *)(ip + 1) > end)
 			return AGENT_REASON_OTHER;
 		daddr = address_v4(ip->daddr);
 		if (!bpf_map_lookup_elem(&agent_vips, &daddr))
 			return AGENT_REASON_OTHER;
-		if (ip->version != 4 || ip->ihl < 5 || bpf_ntohs(ip->tot_len) < ip->ihl * 4 ||
-		    (void *)ip + bpf_ntohs(ip->tot_len) > end)
+		length = packet_length(ip->tot_len);
+		if (ip->version != 4 || ip->ihl < 5 || length < ip->ihl * 4 || (void *)ip + length > end)
 			return AGENT_REASON_REFUSED_INNER;
 		if (p->ecn == 3 && (ip->tos & 3) != 3) {
 			__u32 sum = (__u16)~ip->check, mark = 3 - (ip->tos & 3);
@@ -296,7 +306,7 @@ static __always_inline enum agent_reason decapsulate(struct packet *p)
 		daddr = address_v6(&ip->daddr);
 		if (!bpf_map_lookup_elem(&agent_vips, &daddr))
 			return AGENT_REASON_OTHER;
-		if (ip->version != 6 || (void *)(ip + 1) + bpf_ntohs(ip->payload_len) > end)
+		if (ip->version != 6 || (void *)(ip + 1) + packet_length(ip->payload_len) > end)
 			return AGENT_REASON_REFUSED_INNER;
 		if (p->ecn == 3) {
 			if (!(ip->flow_lbl[0] >> 4 & 3))
