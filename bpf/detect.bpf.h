@@ -86,6 +86,7 @@ static int tick_judge(__u32 i, struct tick_round *t)
 			event_send(EVENT_SELF_SUSPECT, 0, s, &why);
 		}
 		t->unwitnessed = 1;
+		suspicion_begin(d, &t->witnesses, &why);
 		break;
 	case SILENCE_NO:
 		break;
@@ -98,7 +99,7 @@ static int tick_run(void *map, __u32 *key, struct tick *t)
 	struct tick_round r = { .now_ns = bpf_ktime_get_ns() };
 	__u32 zero = 0;
 	struct detector *d = bpf_map_lookup_elem(&detector, &zero);
-	__u64 last;
+	__u64 last, newest;
 
 	if (!d)
 		return 0;
@@ -110,7 +111,10 @@ static int tick_run(void *map, __u32 *key, struct tick *t)
 		d->late_max_ns = r.now_ns - last - d->tick_ns;
 	if (tick_was_late(last, r.now_ns, d->tick_ns))
 		return 0;
+	newest = *(volatile __u64 *)&d->round;
 	bpf_loop(d->n_sessions, tick_collect, &r, 0);
+	if (suspicion_holds(d, &r.witnesses, newest))
+		return 0;
 	bpf_loop(d->n_sessions, tick_judge, &r, 0);
 	if (!r.unwitnessed)
 		d->suspect_since_ns = 0;

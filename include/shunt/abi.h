@@ -178,9 +178,12 @@ struct detector {
 	__u64 late_max_ns; /* worst lateness of an evaluation */
 	__u64 suspect_since_ns; /* self-suspect: silence without a witness since; 0: no */
 	__u64 last_tick_ns;
+	__u64 deaf_round; /* 1 + the highest round that anybody had answered when all fell silent; 0: not so */
+	__u64 pardoned_round; /* rounds up to here convict nobody: they were sent while all were silent */
+	__u64 pad[6];
 	struct round_time rounds[SHUNT_ROUNDS]; /* [round % SHUNT_ROUNDS] */
 };
-SHUNT_ASSERT_SIZE(struct detector, 64 + 16 * SHUNT_ROUNDS);
+SHUNT_ASSERT_SIZE(struct detector, 128 + 16 * SHUNT_ROUNDS);
 
 /* map `events`: RINGBUF of struct event, BPF to shuntd. */
 enum event_kind {

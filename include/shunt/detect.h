@@ -73,10 +73,13 @@ static __always_inline enum silence_verdict silence_judge(const struct session *
 	__u64 answered = *(const volatile __u64 *)&s->answered_round;
 	__u64 newest = *(const volatile __u64 *)&d->round;
 	__u64 asked = *(const volatile __u64 *)&s->asked;
-	__u64 span = newest - answered, base;
+	__u64 span, base;
 	__u32 shift, k;
 	int which;
 
+	if (answered < d->pardoned_round)
+		answered = d->pardoned_round;
+	span = newest - answered;
 	if (newest <= answered || !d->multiplier)
 		return SILENCE_NO;
 	if (span > SHUNT_ROUNDS - 1)
@@ -113,6 +116,30 @@ static __always_inline enum silence_verdict silence_judge(const struct session *
 		return SILENCE_UNWITNESSED;
 	}
 	return SILENCE_CONVICTED;
+}
+
+/*
+ * All silent. When a cut link comes back somebody's answer is the first, and it would bear witness against everybody
+ * whose answer is still under way. So the rounds that were sent while nobody answered are pardoned: they prove nothing
+ * about anybody. suspicion_begin() follows a judgement of SILENCE_UNWITNESSED. suspicion_holds() precedes the next
+ * judgements, with the newest round as read before the witnesses were collected; true: nobody has answered since, judge
+ * nobody.
+ */
+static __always_inline void suspicion_begin(struct detector *d, const struct witnesses *w, const struct silence *s)
+{
+	if (w->round[0] < s->first_round)
+		d->deaf_round = w->round[0] + 1;
+}
+
+static __always_inline int suspicion_holds(struct detector *d, const struct witnesses *w, __u64 newest)
+{
+	if (!d->deaf_round)
+		return 0;
+	if (w->round[0] + 1 == d->deaf_round)
+		return 1;
+	d->deaf_round = 0;
+	d->pardoned_round = newest;
+	return 0;
 }
 
 /*

@@ -223,6 +223,9 @@ static void judge(struct prober *p)
 		return;
 	for (uint32_t id = 1; id <= d->n_sessions; id++)
 		witnesses_add(&w, id, __atomic_load_n(&p->o.sessions[id].answered_round, __ATOMIC_RELAXED));
+	/* d->round is the newest: this thread asks. */
+	if (suspicion_holds(d, &w, d->round))
+		return;
 	for (uint32_t id = 1; id <= d->n_sessions; id++) {
 		struct backend *b = &p->o.backends[id];
 		struct session *s = &p->o.sessions[id];
@@ -238,6 +241,7 @@ static void judge(struct prober *p)
 			continue;
 		if (verdict == SILENCE_UNWITNESSED) {
 			unwitnessed = true;
+			suspicion_begin(d, &w, &why);
 			if (d->suspect_since_ns)
 				continue;
 			d->suspect_since_ns = now;
