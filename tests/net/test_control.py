@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""The command line: what it prints, to people and to programs, what it says when it can't, and how it ends."""
+import collections
+import grp
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+
+import pytest
+
+from conftest import BUILD, ROOT
+from topology import VIP4, VIP6, wait_for
+
+NOBODY = 65534
+SHOWS = [["vip", "show"], ["backend", "show"], ["probe", "show"], ["slot", "show"], ["event", "show"], ["stats", "show"],
+         ["config", "show"]]
+
+
+def shunt(*argv, **kw):
+    return subprocess.run([BUILD / "shunt", *map(str, argv)], capture_output=True, text=True, timeout=60, **kw)
+
+
+@pytest.fixture
+def place():
+    """A directory that anybody may enter."""
+    path = tempfile.mkdtemp(prefix=f"shunt-control-{os.getpid()}-", dir="/tmp")
+    os.chmod(path, 0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def pretender(place):
+    """Stands in for the daemon: takes one request and answers with these bytes."""
+    listener = socket.socket(socket.AF_UNIX)
+    threads = []
+
+    def start(answer=b""):
+        listener.bind(f"{place}/shuntd.sock")
+        listener.listen()
+
+        def run():
+            client, _ = listener.accept()
+            client.makefile().readline()
+            client.sendall(answer)
+            client.close()
+        threads.append(threading.Thread(target=run, daemon=True))
+        threads[0].start()
+        return f"{place}/shuntd.sock"
+    yield start
+    for thread in threads:
+        thread.join(10)
+    listener.close()
+
+
+# ---- without a daemon ----
+
+def test_help_is_there_at_each_level():
+    top = shunt("help")
+    assert top.returncode == 0 and shunt("-h").stdout == top.stdout
+    objects = [line.split()[0] for line in top.stdout.splitlines() if line.startswith("  ") and ":" in line]
+    assert len(objects) == 8
+    for name in objects:
+        page = shunt(name, "help")
+        assert page.returncode == 0 and page.stdout == shunt("help", name).stdout == shunt(name, "-h").stdout
+        commands = [line.split()[2] for line in page.stdout.splitlines() if line.startswith("  shunt ")]
+        assert commands
+        for command in commands:
+            lines = shunt(name, command, "-h").stdout.splitlines()
+            assert len(lines) == 2 and lines[0].startswith(f"  shunt {name} {command}")
+
+
+@pytest.mark.parametrize("argv, words", [
+    (["cow"], "'cow'"), (["s"], "'slot' or 'stats'"), (["backend", "milk"], "'milk'"), (["backend", "show", "a", "b"], "usage"),
+    (["flow", "where"], "usage: shunt flow where SOURCE:PORT VIP"), (["--what"], "'--what'"), (["-x", "vip"], "'-x'"),
+    (["vip", "-s"], "-s needs"), (["slot", "show", "gpus", "x"], "'x'"), (["event", "show", "from", "-"], "from NUMBER"),
+    (["backend", "show", b"\xff"], "UTF-8")])
+def test_misuse_ends_with_2_and_a_sentence_on_stderr_or_in_json(argv, words):
+    plain = subprocess.run([BUILD / "shunt", *argv], capture_output=True, timeout=60)
+    assert (plain.returncode, plain.stdout) == (2, b"")
+    assert words in plain.stderr.decode() and plain.stderr.startswith(b"shunt: ") and plain.stderr.count(b"\n") == 1
+    as_json = subprocess.run([BUILD / "shunt", "-j", *argv], capture_output=True, timeout=60)
+    assert (as_json.returncode, as_json.stderr) == (2, b"")
+    assert "shunt: " + json.loads(as_json.stdout)["error"] == plain.stderr.decode().rstrip()
+
+
+def test_no_arguments_are_misuse_too():
+    assert shunt().returncode == 2 and "usage" in shunt().stdout
+
+
+def test_absent_daemon_is_named_by_its_socket(place):
+    path = f"{place}/shuntd.sock"
+    absent = shunt("-s", path, "vip", "show")
+    assert absent.returncode == 1 and "not running" in absent.stderr and path in absent.stderr
+    assert shunt("vip", "show", env={"SHUNT_SOCKET": path}).stderr == absent.stderr
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(path)
+    stale = shunt("-j", "-s", path, "vip", "show")
+    assert (stale.returncode, stale.stderr) == (1, "")
+    assert "nobody answers" in json.loads(stale.stdout)["error"]
+    assert shunt("-s", "x" * 200, "vip", "show").returncode == 2
+
+
+def test_who_may_not_connect_is_told_the_group_that_may(pretender):
+    path = pretender(b"")
+    os.chown(path, 0, grp.getgrnam("daemon").gr_gid)
+    os.chmod(path, 0o660)
+    ask = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", BUILD / "shunt", "-s", path, "vip", "show"]
+    if not os.access(BUILD, os.X_OK) or subprocess.run([*ask[:4], "test", "-x", BUILD / "shunt"]).returncode:
+        shutil.copy(BUILD / "shunt", os.path.dirname(path))  # the tree is not open to everybody
+        ask[4] = os.path.join(os.path.dirname(path), "shunt")
+    done = subprocess.run(ask, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == f"shunt: no permission for {path}: it is for root and group daemon\n"
+    assert shunt("-s", path, "vip", "show").returncode == 1  # and so the pretender ends
+
+
+@pytest.mark.parametrize("answer, words", [
+    (b"", "closed the connection"), (b"what?\n", "makes no sense"), (b"[1]\n", "makes no sense"), (b"{}\n", "makes no sense"),
+    (b'{"error": "the cow is not milked", "code": 1}\n', "the cow is not milked"),
+    (b'{"error": "no code"}\n', "no code")])
+def test_strange_answers_end_with_1_and_a_sentence(pretender, answer, words):
+    done = shunt("-s", pretender(answer), "vip", "show")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert words in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_names_cannot_steer_a_terminal(pretender):
+    answer = json.dumps({"result": [{"name": "\x1b[2J\x07red\n"}]}).encode() + b"\n"
+    done = shunt("-s", pretender(answer), "vip", "show")
+    assert done.returncode == 0
+    assert "?[2J?red?" in done.stdout and "\x1b" not in done.stdout
+
+
+def test_output_that_cannot_be_written_is_a_failure():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([BUILD / "shunt", "help"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 1 and "No space left" in done.stderr
+
+
+def test_config_check_names_the_place_of_what_is_wrong(place):
+    good = shunt("-j", "config", "check", ROOT / "tools/examples/shunt.yaml")
+    assert good.returncode == 0 and json.loads(good.stdout)["backends"] > 0
+    path = f"{place}/bad.yaml"
+    with open(path, "w") as f:
+        f.write("interfaces: [eth0]\nsede: 1\n")
+    bad = shunt("config", "check", path)
+    assert (bad.returncode, bad.stdout) == (1, "")
+    assert bad.stderr.startswith(f"{path}:2:1: ") and "sede" in bad.stderr and bad.stderr.count("\n") == 1
+    as_json = json.loads(shunt("-j", "config", "check", path).stdout)
+    assert (as_json["file"], as_json["line"], as_json["column"]) == (path, 2, 1)
+    missing = shunt("config", "check", f"{place}/none.yaml")
+    assert missing.returncode == 1 and "No such file" in missing.stderr
+    assert shunt("config", "check", place).returncode == 1
+
+
+# ---- with one ----
+
+@pytest.fixture
+def running(cluster, shuntd):
+    shuntd(cluster.config(interval="1ms"))
+    return cluster
+
+
+def test_every_show_is_a_table_for_people_and_json_for_programs(running):
+    for argv in SHOWS:
+        plain, line, pretty = (running.shunt_text(*options, *argv) for options in ((), ("-j",), ("-p",)))
+        assert len(plain.splitlines()) > 1 and "null" not in plain and "{\"" not in plain
+        assert line.count("\n") == 1 and pretty.count("\n") > 1
+        kinds = {type(json.loads(text)) for text in (line, pretty)}
+        assert kinds == {dict if argv[0] in ("stats", "config") else list}
+
+
+def test_words_may_be_cut_short(running):
+    whole = running.shunt("slot", "show")
+    assert whole == running.shunt("sl", "s") == running.shunt("sl") == running.shunt("slot", "list")
+    assert [b["name"] for b in running.shunt("b", "s", "gpu2")] == ["gpu2"]
+
+
+def test_one_backend_is_shown_with_the_way_to_it(running):
+    b = running.backends[1]
+    shown, = running.shunt("backend", "show", b.name)
+    assert (shown["address"], shown["mac"], shown["egress"], shown["local"]) == (b.ipv4, b.mac, "eth0", running.balancer.ipv4)
+    assert b.mac in running.shunt_text("backend", "show", b.name)
+    refused = shunt("-s", running.socket, "backend", "show", "gpu9")
+    assert refused.returncode == 1 and refused.stderr == "shunt: there is no backend 'gpu9'\n"
+
+
+def test_slot_show_and_flow_where_tell_the_same_story(running):
+    where = running.shunt("flow", "where", "192.0.2.1:40000", "chat4")
+    slot = running.shunt("slot", "show", "gpus", where["slot"])
+    assert (slot["owner"], slot["heir"]) == (where["owner"], where["heir"])
+    assert where["backend"] == slot["succession"][0] and where["why"] == "owner up"
+    assert sorted(slot["succession"]) == sorted(b.name for b in running.backends)
+
+
+def test_flow_where_follows_a_failover_and_leaves_no_trace(running):
+    where = running.shunt("flow", "where", "192.0.2.1:40000", "chat4")
+    running.plug.unplug(where["owner"])
+    running.wait_states(**{where["owner"]: "down"})
+    before = running.shunt("vip", "show"), running.shunt("backend", "show")
+    after = running.shunt("flow", "where", "192.0.2.1:40000", "chat4")
+    assert after["backend"] == where["heir"] and after["slot"] == where["slot"]
+    assert after["why"] == f"owner {where['owner']} down (silent), heir"
+    assert before == (running.shunt("vip", "show"), running.shunt("backend", "show"))
+
+
+def test_flow_where_agrees_with_the_walk_on_hash_and_port(cluster, shuntd):
+    """A VIP that hashes the source's network, and one that has every port, found by address and port."""
+    vips = (f"  - {{name: net, address: {VIP4}, protocol: tcp, port: 80, pool: gpus, hash: source/24}}\n"
+            f"  - {{name: every, address: '{VIP6}', protocol: tcp, port: any, pool: gpus}}")
+    shuntd(cluster.config(interval="1ms", vips=vips))
+    answered = cluster.ask(VIP4, 16)
+    assert {a["backend"] for a in answered} == {cluster.where(1, "net")} and not any(a["error"] for a in answered)
+    for port in (80, 8001):
+        for a in cluster.ask(VIP6, 16, port):
+            source = f"[{cluster.client.ipv6}]:{a['port']}"
+            assert cluster.shunt("flow", "where", source, f"[{VIP6}]:{port}")["backend"] == a["backend"]
+
+
+def test_event_monitor_streams_until_interrupted(running):
+    monitors = {}
+    for options in ((), ("-j",)):
+        monitors[options] = subprocess.Popen([*running.shunt_argv(*options), "event", "monitor", "from", "1"],
+                                             stdout=subprocess.PIPE, text=True)
+    kept = running.shunt("event", "show")
+    lines = {options: list(itertools.islice(m.stdout, len(kept))) for options, m in monitors.items()}
+    assert [json.loads(line) for line in lines["-j",]] == kept  # so both monitor now
+    running.plug.unplug("gpu3")
+    running.wait_states(gpu3="down")
+    assert any("backend gpu3: down (silent: " in line for line in monitors[()].stdout)
+    event = next(e for e in map(json.loads, monitors["-j",].stdout) if e["what"] == "down")
+    assert (event["object"], event["name"], event["why"]) == ("backend", "gpu3", "silent")
+    for m in monitors.values():
+        m.send_signal(signal.SIGINT)
+        assert m.wait(10) in (-signal.SIGINT, 0)
+        m.stdout.close()
+
+
+def test_monitor_says_so_when_the_daemon_ends(running):
+    m = subprocess.Popen([*running.shunt_argv(), "event", "monitor", "from", "1"], stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True)
+    m.stdout.readline()
+    running.stop_shuntd()
+    _, complaint = m.communicate(timeout=20)
+    assert m.returncode == 1 and complaint == "shunt: shuntd closed the connection\n"
+    assert not running.socket.exists()
+
+
+def test_garbage_on_the_socket_leaves_the_daemon_serving(running):
+    """The whole of it is in tests/unit/control_test.c; here it is the daemon's own loop that meets it."""
+    clients = []
+    for _ in range(100):
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(str(running.socket))
+        client.setblocking(False)
+        try:
+            client.send(os.urandom(30000) + b"\n" + b'{"object":"stats","command":"show"}\n' * 1000)
+        except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+            pass  # the daemon does not wait for such clients either
+        clients.append(client)
+    assert running.shunt("stats", "show")["detector"] == "kernel"
+    assert collections.Counter(running.states().values()) == {"up": 4}
+    for client in clients:
+        client.close()
+    wait_for(lambda: running.shunt("vip", "show"), "an answer afterwards")
