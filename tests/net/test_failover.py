@@ -47,7 +47,9 @@ def test_flows_of_an_unplugged_backend_move_to_heirs_and_return(cluster, shuntd,
     fault_ns = cluster.plug.unplug("gpu2")
     event = wait_for(lambda: cluster.events(fault_ns, object="backend", name="gpu2", what="down"), "the verdict")[0]
     assert event["why"] == "silent"
-    assert {a["backend"] for a in cluster.ask(VIP4, 32)} == {"gpu1", "gpu3", "gpu4"}  # and no error: that has no backend
+    answered = {a["port"]: a["backend"] for a in cluster.ask(VIP4, 32)}
+    assert set(answered.values()) == {"gpu1", "gpu3", "gpu4"}  # and no error: that has no backend
+    assert answered == {port: cluster.where(port, "chat4") for port in answered}
     during = mapping(cluster)
     assert {p: b for p, b in during.items() if before[p] != "gpu2"} == {p: b for p, b in before.items() if b != "gpu2"}
     assert "gpu2" not in during.values()
