@@ -31,7 +31,7 @@ SKELS := $(patsubst bpf/%.bpf.c,$(BUILD)/skel/%.skel.h,$(BPF)) \
 	$(foreach b,$(TEST_BPF),$(BUILD)/skel/$(notdir $(b:.bpf.c=.skel.h)))
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all help demo check check-programs bench bench-datapath bench-failover bench-tables lint install clean tests
+.PHONY: all help demo check check-kernels bench bench-datapath bench-failover bench-tables lint install clean tests
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -114,6 +114,9 @@ $(BUILD)/san/.programs: all
 tests: $(BUILD)/.deps-check all $(UNIT) $(PACKET) $(LIBTOOLS) $(BUILD)/san/.programs
 check: tests lint ## all tests: unit, packet, golden, net; the last line counts them
 	@tests/run $(BUILD)
+
+check-kernels: $(BUILD)/.deps-kernels all $(PACKET) ## the programs on the oldest and newest kernels supported, in virtual machines
+	@tools/kernels --build $(BUILD)
 
 bench: bench-tables bench-datapath bench-failover ## all benches; JSON in build/bench
 bench-tables: $(BUILD)/tests/bench/bench_tables ## build and rebuild time of the tables, their evenness
