@@ -229,6 +229,8 @@ def test_event_monitor_streams_until_interrupted(running):
     for options in ((), ("-j",)):
         monitors[options] = subprocess.Popen([*running.shunt_argv(*options), "event", "monitor", "from", "1"],
                                              stdout=subprocess.PIPE, text=True)
+    guard = threading.Timer(30, lambda: [m.kill() for m in monitors.values()])  # a line that never comes ends the test
+    guard.start()
     kept = running.shunt("event", "show")
     lines = {options: list(itertools.islice(m.stdout, len(kept))) for options, m in monitors.items()}
     assert [json.loads(line) for line in lines["-j",]] == kept  # so both monitor now
@@ -237,6 +239,7 @@ def test_event_monitor_streams_until_interrupted(running):
     assert any("backend gpu3: down (silent: " in line for line in monitors[()].stdout)
     event = next(e for e in map(json.loads, monitors["-j",].stdout) if e["what"] == "down")
     assert (event["object"], event["name"], event["why"]) == ("backend", "gpu3", "silent")
+    guard.cancel()
     for m in monitors.values():
         m.send_signal(signal.SIGINT)
         assert m.wait(10) in (-signal.SIGINT, 0)
