@@ -588,7 +588,9 @@ static void assert_where(const char *source, const char *vip, const char *backen
 static struct slot slot_of(const char *source, uint16_t port)
 {
 	struct config_vip vip = { .hash = HASH_5TUPLE };
-	struct flow flow = { .source_port = htons(port), .destination_port = htons(443), .protocol = IPPROTO_TCP };
+	struct flow_tuple flow = { .source_port = htons(port),
+				   .destination_port = htons(443),
+				   .protocol = IPPROTO_TCP };
 	uint64_t mask[SHUNT_FLOW_WORDS];
 	const struct slot *slots;
 	uint32_t n_slots;

@@ -15,16 +15,18 @@
 
 #define N_SLOTS 11
 
-static struct flow flow_of(const char *source, const char *destination, uint16_t sport, uint16_t dport)
+static struct flow_tuple flow_of(const char *source, const char *destination, uint16_t sport, uint16_t dport)
 {
-	struct flow f = { .source_port = htons(sport), .destination_port = htons(dport), .protocol = IPPROTO_TCP };
+	struct flow_tuple f = { .source_port = htons(sport),
+				.destination_port = htons(dport),
+				.protocol = IPPROTO_TCP };
 
 	assert_int_equal(address_parse(&f.source, source), 0);
 	assert_int_equal(address_parse(&f.destination, destination), 0);
 	return f;
 }
 
-static uint32_t hash_of(const struct flow *f, enum config_hash hash, uint8_t prefix)
+static uint32_t hash_of(const struct flow_tuple *f, enum config_hash hash, uint8_t prefix)
 {
 	struct config_vip vip = { .address = f->destination, .hash = hash, .hash_prefix = prefix };
 	uint64_t mask[SHUNT_FLOW_WORDS];
@@ -41,9 +43,9 @@ static void five_tuple_hash_sees_every_field_in_both_families(void **state)
 	(void)state;
 	for (int i = 0; i < 2; i++) {
 		const char **p = pairs[i];
-		struct flow base = flow_of(p[0], p[1], 40000, 443);
-		struct flow other[5] = { flow_of(p[2], p[1], 40000, 443), flow_of(p[0], p[3], 40000, 443),
-					 flow_of(p[0], p[1], 40001, 443), flow_of(p[0], p[1], 40000, 444), base };
+		struct flow_tuple base = flow_of(p[0], p[1], 40000, 443);
+		struct flow_tuple other[5] = { flow_of(p[2], p[1], 40000, 443), flow_of(p[0], p[3], 40000, 443),
+					       flow_of(p[0], p[1], 40001, 443), flow_of(p[0], p[1], 40000, 444), base };
 
 		other[4].protocol = IPPROTO_UDP;
 		for (int k = 0; k < 5; k++)
@@ -53,7 +55,7 @@ static void five_tuple_hash_sees_every_field_in_both_families(void **state)
 
 static void five_tuple_hash_of_ipv4_is_siphash_of_thirteen_wire_bytes(void **state)
 {
-	struct flow f = flow_of("192.0.2.1", "203.0.113.10", 0x1234, 443);
+	struct flow_tuple f = flow_of("192.0.2.1", "203.0.113.10", 0x1234, 443);
 	struct siphash_key key = seed_key(0x5eed0123456789abULL);
 	uint8_t bytes[16] = { 192, 0, 2, 1, 203, 0, 113, 10, 0x12, 0x34, 443 >> 8, 443 & 0xff, IPPROTO_TCP, 0, 0, 13 };
 	__u64 blocks[2], h;
@@ -66,13 +68,13 @@ static void five_tuple_hash_of_ipv4_is_siphash_of_thirteen_wire_bytes(void **sta
 
 static void source_hash_sees_the_source_prefix_and_nothing_else(void **state)
 {
-	struct flow a = flow_of("192.0.2.1", "203.0.113.10", 40000, 443);
-	struct flow b = flow_of("192.0.2.1", "203.0.113.99", 40001, 80);
-	struct flow c = flow_of("192.0.2.200", "203.0.113.10", 40000, 443);
-	struct flow d = flow_of("192.0.3.1", "203.0.113.10", 40000, 443);
-	struct flow e = flow_of("2001:db8:0:1::1", "2001:db8:1::1", 40000, 443);
-	struct flow g = flow_of("2001:db8:0:1::2", "2001:db8:1::9", 1, 2);
-	struct flow h = flow_of("2001:db8:0:2::1", "2001:db8:1::1", 40000, 443);
+	struct flow_tuple a = flow_of("192.0.2.1", "203.0.113.10", 40000, 443);
+	struct flow_tuple b = flow_of("192.0.2.1", "203.0.113.99", 40001, 80);
+	struct flow_tuple c = flow_of("192.0.2.200", "203.0.113.10", 40000, 443);
+	struct flow_tuple d = flow_of("192.0.3.1", "203.0.113.10", 40000, 443);
+	struct flow_tuple e = flow_of("2001:db8:0:1::1", "2001:db8:1::1", 40000, 443);
+	struct flow_tuple g = flow_of("2001:db8:0:1::2", "2001:db8:1::9", 1, 2);
+	struct flow_tuple h = flow_of("2001:db8:0:2::1", "2001:db8:1::1", 40000, 443);
 
 	(void)state;
 	b.protocol = IPPROTO_UDP;

@@ -27,7 +27,7 @@ void vip_hash_mask(uint64_t mask[SHUNT_FLOW_WORDS], const struct config_vip *vip
 	prefix_mask((uint8_t *)mask, address_is_v4(&vip->address) ? 4 : 16, vip->hash_prefix);
 }
 
-uint32_t flow_hash_under(const struct flow *flow, uint64_t seed, const uint64_t mask[SHUNT_FLOW_WORDS])
+uint32_t flow_hash_under(const struct flow_tuple *flow, uint64_t seed, const uint64_t mask[SHUNT_FLOW_WORDS])
 {
 	struct siphash_key key = seed_key(seed);
 	struct flow_words words = { 0 };

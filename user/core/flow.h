@@ -17,7 +17,7 @@
 #include "shunt/abi.h"
 
 /* As the client's packets carry it. Both addresses are of one family. */
-struct flow {
+struct flow_tuple {
 	struct shunt_addr source, destination;
 	__be16 source_port, destination_port;
 	uint8_t protocol; /* IPPROTO_TCP, IPPROTO_UDP */
@@ -27,7 +27,7 @@ struct flow {
 void vip_hash_mask(uint64_t mask[SHUNT_FLOW_WORDS], const struct config_vip *vip);
 
 /* The flow's 32-bit hash under a seed and a VIP's mask. */
-uint32_t flow_hash_under(const struct flow *flow, uint64_t seed, const uint64_t mask[SHUNT_FLOW_WORDS]);
+uint32_t flow_hash_under(const struct flow_tuple *flow, uint64_t seed, const uint64_t mask[SHUNT_FLOW_WORDS]);
 
 /* Where a flow goes, and by which way it came to that. */
 struct flow_way {

@@ -491,7 +491,7 @@ static json_t *flow_where(struct request *r)
 	const struct config_vip *vip;
 	const struct slot *slots;
 	uint32_t n_slots = 0;
-	struct flow flow = { 0 };
+	struct flow_tuple flow = { 0 };
 	struct flow_way way;
 	char *why = NULL;
 	size_t size;
