@@ -7,6 +7,7 @@ from topology import VIP4, VIP6, Topology, run, stop, wait_for
 
 LIB = pathlib.Path(__file__).resolve().parent
 PORT = 80
+SECOND_LEG = "10.0.1.2"  # the balancer's address on a second interface, where a test gives it one
 PYTHON = "/usr/bin/python3"
 
 
@@ -33,8 +34,9 @@ class Cluster(Topology):
                 f"control: {{socket: {self.socket}}}\nvips:\n{vips}\npools:\n{pools}\n")
 
     def start_agent(self, host):
+        """Takes probes and tunnelled packets from any of the balancer's addresses."""
         path = self.write(f"agent-{host.name}.yaml", f"interfaces: [eth0]\nvips: ['{VIP4}', '{VIP6}']\nsetup_vips: true\n"
-                          f"balancers: ['{self.balancer.ipv4}', '{self.balancer.ipv6}']\n")
+                          f"balancers: ['{self.balancer.ipv4}', '{self.balancer.ipv6}', '{SECOND_LEG}']\n")
         return host.start(f"agent-{host.name}", self.build / "shunt-agent", "-f", path)
 
     def start_engine(self, host, *ports):
