@@ -50,14 +50,27 @@ SHUNT_ASSERT_SIZE(struct vip_key, 20);
 /* Words of a flow that are hashed; see hash.h for their content. */
 #define SHUNT_FLOW_WORDS 5
 
+enum on_failure { /* what becomes of a packet whose flow's backend is dead */
+		  ON_FAILURE_RESET = 0, /* TCP: the client is reset */
+		  ON_FAILURE_REHASH = 1, /* it goes to the heir */
+		  ON_FAILURE_DROP = 2,
+};
+
+#define VIP_JOURNAL 1U /* flows are recorded: TCP */
+#define VIP_MIGRATING 2U /* slots moved: `tables_before` holds the table that unrecorded flows still follow */
+#define VIP_CONFIRM 4U /* the journal fills: data packets look their flow up once and mark it confirmed */
+#define VIP_POLICED 8U /* SYNs are policed: map `police` */
+
 struct vip {
-	__u32 id; /* index into `vip_stats`, 0 .. SHUNT_MAX_VIPS - 1 */
+	__u32 id; /* index into `vip_stats` and `police`, 0 .. SHUNT_MAX_VIPS - 1 */
 	__u32 table; /* index into `tables`: the pool's id; VIPs of one pool share one table */
 	__u32 n_slots; /* slots of that table, prime; 0: the pool is empty */
-	__u32 flags; /* none yet */
+	__u32 flags; /* VIP_* */
+	__u32 on_failure; /* enum on_failure */
+	__u32 n_slots_before; /* VIP_MIGRATING: slots of the table in `tables_before`; 0: it had none */
 	__u64 hash_mask[SHUNT_FLOW_WORDS]; /* ANDed with the flow's words: what `hash:` leaves out is 0 */
 };
-SHUNT_ASSERT_SIZE(struct vip, 56);
+SHUNT_ASSERT_SIZE(struct vip, 64);
 
 /* map `tables`: ARRAY_OF_MAPS, pool id -> array of slot_pair, ceil(n_slots / 2) entries (an array's element is
  * at least 8 bytes, so two slots share one). Replaced whole by one update: a packet sees the old table or the new one. */
@@ -80,6 +93,7 @@ enum backend_state {
 	BACKEND_UNUSED = 0,
 	BACKEND_DOWN = 1, /* gets nothing; also the state before the first answers */
 	BACKEND_UP = 2,
+	BACKEND_DRAINING = 3, /* no new flow; those it has go on */
 };
 
 /* Why a backend is in its state; second byte of the state word. */
@@ -89,6 +103,9 @@ enum verdict {
 	VERDICT_ANSWERING = 2, /* up */
 	VERDICT_SILENT = 3, /* rounds unanswered, with a witness */
 	VERDICT_UNRESOLVED = 4, /* no route or no link address (MAC) for it */
+	VERDICT_DRAINED = 5, /* draining because an operator said so */
+	VERDICT_ASKED = 6, /* draining because its agent asked for it (S-BFD AdminDown, RFC 7880 7.3.3) */
+	VERDICT_REMOVED = 7, /* draining because the configuration no longer has it */
 };
 
 enum forward_mode {
@@ -103,8 +120,10 @@ enum forward_mode {
 #define BACKEND_WORD_VERDICT(word) (((word) >> 8) & 0xffU)
 
 struct backend {
-	__u32 word; /* BACKEND_WORD(); alone in its cache line */
-	__u32 pad0[15];
+	__u32 word; /* BACKEND_WORD(); in its cache line only what changes as seldom */
+	__u32 detours; /* flows whose slot it owns and that another backend serves, or that are to be reset: while there are
+			  any, packets for its slots are looked up. Added to by the walk, subtracted from by shuntd, atomically */
+	__u32 pad0[14];
 	/* where packets go; written by shuntd from the kernel's tables */
 	__u8 forward; /* enum forward_mode */
 	__u8 family; /* outer address family: AF_INET or AF_INET6 */
@@ -128,6 +147,122 @@ SHUNT_ASSERT_SIZE(struct traffic, 24);
 
 /* map `reasons`: PERCPU_ARRAY, enum reason -> __u64 packets. The sum over all reasons is the packets seen. */
 /* map `egress`: DEVMAP_HASH, ifindex -> ifindex. */
+
+/* ---- flows ---- */
+
+/*
+ * The journal: which TCP flow is where. A hash finds an entry by its flow (map `flows`: flow_key -> __u32 index), an
+ * mmap-able array holds it (map `journal`), so that user space reads all entries without asking the kernel. Free entries
+ * are in a stack (map `journal_free`: __u32 index) and, never used yet, above `journal_state.used`. The walk takes entries,
+ * shuntd alone gives them back: first its word is swapped for 0, then the hash's entry goes, then the index is pushed. So
+ * the walk takes an entry whose word is 0 for none, and never revives it.
+ */
+struct flow_key {
+	struct shunt_addr client;
+	struct shunt_addr vip;
+	__be16 client_port;
+	__be16 vip_port;
+	__u8 protocol;
+	__u8 zero[3];
+};
+SHUNT_ASSERT_SIZE(struct flow_key, 40);
+
+enum flow_state {
+	FLOW_FREE = 0,
+	FLOW_OPEN = 1, /* its SYN was seen; counted in `backend_flows.live` of its backend */
+	FLOW_CLOSING = 2, /* the client's FIN was seen */
+	FLOW_CLOSED = 3, /* a RST was seen, or sent to the client */
+};
+
+#define FLOW_DETOUR 1U /* it counts in its owner's `detours`: another backend serves it, or FLOW_RESET is set */
+#define FLOW_CONFIRMED 2U /* a packet of it other than its SYN was looked up */
+#define FLOW_RESET 4U /* an operator ended it: an orphan though its backend lives */
+
+/* The entry's word: changed by compare-and-swap on the whole of it, and whoever wins adjusts the counts. */
+#define FLOW_WORD(backend, owner, state, flags) \
+	((__u64)(backend) | (__u64)(owner) << 16 | (__u64)(state) << 32 | (__u64)(flags) << 40)
+#define FLOW_WORD_BACKEND(word) ((__u16)(word))
+#define FLOW_WORD_OWNER(word) ((__u16)((word) >> 16))
+#define FLOW_WORD_STATE(word) ((__u8)((word) >> 32))
+#define FLOW_WORD_FLAGS(word) ((__u8)((word) >> 40))
+
+struct flow {
+	__u64 word; /* FLOW_WORD(); 0: the entry is free */
+	__u64 opened_ns; /* CLOCK_MONOTONIC, its SYN */
+	__u64 seen_ns; /* CLOCK_MONOTONIC, the newest packet that was looked up */
+	struct flow_key key;
+	__u32 isn; /* client's initial sequence number, host order */
+	__u32 vip; /* id */
+	__u32 ingress_ifindex; /* where its SYN came in */
+	__u8 peer_mac[6]; /* who brought it: where answers to the client go */
+	__u8 own_mac[6]; /* whom it was addressed to */
+	__u32 challenged; /* segments that shuntd sent the client so that it speaks; written by shuntd alone */
+};
+SHUNT_ASSERT_SIZE(struct flow, 96);
+
+/* map `journal_state`: ARRAY of one, mmap-able. */
+struct journal_state {
+	__u32 used; /* entries below were used at some time; the walk adds, atomically */
+	__u32 capacity; /* entries in `journal` */
+	__u32 pad[14];
+};
+SHUNT_ASSERT_SIZE(struct journal_state, 64);
+
+/* map `backend_flows`: ARRAY, mmap-able, backend id -> its flows; a cache line each. */
+struct backend_flows {
+	__u64 live; /* entries in FLOW_OPEN that it serves: exact; added to and subtracted from by walk and shuntd */
+	__u64 pad[7];
+};
+SHUNT_ASSERT_SIZE(struct backend_flows, 64);
+
+/* map `flow_stats`: PERCPU_ARRAY of one. */
+struct flow_stats {
+	__u64 opened; /* entries taken or taken anew */
+	__u64 full; /* SYNs served without an entry, the journal being full */
+	__u64 looked_up; /* packets other than SYNs looked up */
+	__u64 policed; /* SYNs above their source's limit, dropped or only counted */
+};
+SHUNT_ASSERT_SIZE(struct flow_stats, 32);
+
+/*
+ * map `syns`: ARRAY, mmap-able, hash % SHUNT_SYNS -> the frame of a SYN that was recorded, the newest of that number, so
+ * that shuntd can let it walk again when its backend dies before it answered.
+ */
+#define SHUNT_SYNS 4096
+#define SYN_BYTES 128 /* Ethernet, two tags, IPv6, TCP with all its options: 122 */
+struct syn {
+	__u64 at_ns; /* CLOCK_MONOTONIC; 0: none. Written last, and 0 first */
+	__u32 entry; /* of its flow in `journal` */
+	__u32 ifindex; /* where it came in */
+	__u32 n_bytes;
+	__u32 zero;
+	__u8 frame[SYN_BYTES];
+};
+SHUNT_ASSERT_SIZE(struct syn, 24 + SYN_BYTES);
+
+/*
+ * Policing of SYNs, per VIP and source prefix, by the generic cell rate algorithm (ITU-T I.371): a bucket is the time at
+ * which the next SYN is due; one that comes more than burst_ns too early is above the limit.
+ * map `police`: ARRAY, VIP id -> police. map `police_buckets`: LRU_HASH, police_key -> __u64 due_ns.
+ */
+struct police {
+	__u64 period_ns; /* a second divided by the rate */
+	__u64 burst_ns; /* period x (burst - 1) */
+	__be32 mask[4]; /* of the source address, v4-mapped as always */
+	__u32 drop; /* 1: drop what is above; 0: only count it */
+	__u32 zero;
+};
+SHUNT_ASSERT_SIZE(struct police, 40);
+
+#define SHUNT_POLICE_BUCKETS 65536 /* chosen: the newest sources; an older one starts with a full bucket again */
+struct police_key {
+	struct shunt_addr prefix;
+	__u32 vip;
+};
+SHUNT_ASSERT_SIZE(struct police_key, 20);
+
+/* RSTs in answer to orphans: at most so many a second on each CPU, chosen: twice what a push of 100,000 flows needs. */
+#define ORPHAN_RESETS_PER_S 200000
 
 /* ---- heartbeats ---- */
 

@@ -57,6 +57,14 @@ struct config_pool {
 	unsigned line, column;
 };
 
+/* `syn_limit: {rate: 100, burst: 200, prefix: 32, action: drop}`, TCP only; absent: off. */
+struct config_syn_limit {
+	enum config_syn_action { SYN_LIMIT_OFF, SYN_LIMIT_COUNT, SYN_LIMIT_DROP } action; /* default drop */
+	uint32_t rate; /* SYNs a second from one source prefix, 1 .. 1,000,000; required */
+	uint32_t burst; /* SYNs at once, 1 .. 1,000,000, default 2 x rate */
+	uint8_t prefix; /* bits of the source, 1..32 or 1..128; default 32 or 64 */
+};
+
 struct config_vip {
 	char name[CONFIG_NAME_MAX];
 	struct shunt_addr address;
@@ -65,6 +73,9 @@ struct config_vip {
 	size_t pool; /* index into pools */
 	enum config_hash hash;
 	uint8_t hash_prefix; /* HASH_SOURCE: bits of the source that count, 1..32 or 1..128 */
+	enum on_failure
+		on_failure; /* `on_failure: reset|rehash|drop`; default reset; UDP: rehash or drop, default rehash */
+	struct config_syn_limit syn_limit;
 	unsigned line, column;
 };
 
@@ -77,6 +88,9 @@ struct config {
 	uint64_t probe_hold_ns; /* 0 .. 1 h, default 1 s */
 	int probe_cpu; /* CPU of the probing thread and the tick; -1 ("auto", the default): chosen */
 	enum config_detector detector;
+	uint32_t flows_max; /* `flows: {max: N}`: entries of the journal, 1024 .. 16,777,216, default 262,144 */
+	uint64_t flows_closed_ns; /* `closed`: a flow whose client said FIN is kept so long, default 60 s */
+	uint64_t flows_idle_ns; /* `idle`: a flow not seen for so long is asked whether it lives, default 1 h */
 	char control_socket[108]; /* default SHUNT_CONTROL_SOCKET */
 	char control_group[CONFIG_NAME_MAX]; /* group that may read; default "shunt", ignored where it does not exist */
 	struct config_vip *vips; /* sorted by name; (address, protocol, port) unique */

@@ -19,6 +19,7 @@ typedef void dataplane_event_fn(void *arg, const struct event *event);
 
 struct dataplane_options {
 	uint64_t seed;
+	uint32_t flows_max; /* capacity of the journal */
 	dataplane_event_fn *on_event;
 	void *arg;
 };
@@ -39,8 +40,30 @@ struct backend *dataplane_backends(struct dataplane *dp);
 struct session *dataplane_sessions(struct dataplane *dp);
 struct detector *dataplane_detector(struct dataplane *dp);
 
-/* Replace a pool's table in one step. 0 or -errno. */
+struct flow *dataplane_journal(struct dataplane *dp); /* journal_state.capacity of them */
+struct journal_state *dataplane_journal_state(struct dataplane *dp);
+struct backend_flows *dataplane_backend_flows(struct dataplane *dp); /* SHUNT_MAX_BACKENDS */
+const struct syn *dataplane_syns(struct dataplane *dp); /* SHUNT_SYNS */
+
+/* Give an entry back, whose word the caller has swapped for 0: the hash's entry goes, then the index. 0 or -errno. */
+int dataplane_flow_free(struct dataplane *dp, uint32_t entry);
+
+/* The entry of a flow, or -ENOENT. */
+int dataplane_flow_find(struct dataplane *dp, const struct flow_key *key, uint32_t *entry);
+
+/* Let a recorded SYN walk once more, as if it came in again now. 0 or -errno. */
+int dataplane_syn_replay(struct dataplane *dp, const struct syn *syn);
+
+int dataplane_flow_stats(struct dataplane *dp, struct flow_stats *out);
+
+/* Replace a pool's table in one step. 0 or -errno. Returns when no packet reads the old one any more. */
 int dataplane_set_table(struct dataplane *dp, uint32_t pool, const struct slot *slots, uint32_t n_slots);
+
+/* The table that unrecorded flows follow while a VIP is VIP_MIGRATING. */
+int dataplane_set_table_before(struct dataplane *dp, uint32_t pool, const struct slot *slots, uint32_t n_slots);
+int dataplane_clear_table(struct dataplane *dp, uint32_t pool); /* and the one before */
+int dataplane_set_police(struct dataplane *dp, uint32_t vip, const struct police *police);
+int dataplane_delete_vip(struct dataplane *dp, const struct vip_key *key);
 int dataplane_set_vip(struct dataplane *dp, const struct vip_key *key, const struct vip *vip);
 int dataplane_add_egress(struct dataplane *dp, unsigned ifindex);
 
