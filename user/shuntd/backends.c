@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#include "shunt/hash.h"
+#include "core/flow.h"
 #include "shunt/heartbeat.h"
 
 static uint64_t clock_ns(clockid_t clock)
@@ -324,21 +324,6 @@ static int pool_open(struct shuntd *s, size_t pool, const char **why)
 	return err;
 }
 
-/* What of a flow is hashed; the words are described in shunt/hash.h. */
-static void hash_mask(const struct config_vip *vip, uint64_t mask[SHUNT_FLOW_WORDS])
-{
-	bool v4 = address_is_v4(&vip->address);
-	uint8_t bytes[16] = { 0 };
-
-	memset(mask, 0xff, SHUNT_FLOW_WORDS * sizeof(*mask));
-	if (vip->hash == HASH_5TUPLE)
-		return;
-	memset(mask, 0, SHUNT_FLOW_WORDS * sizeof(*mask));
-	for (unsigned bit = 0; bit < vip->hash_prefix; bit++)
-		bytes[bit / 8] |= (uint8_t)(0x80 >> bit % 8);
-	memcpy(mask, bytes, v4 ? 4 : 16);
-}
-
 static int vips_open(struct shuntd *s, const char **why)
 {
 	for (size_t i = 0; i < s->config->n_vips; i++) {
@@ -351,7 +336,7 @@ static int vips_open(struct shuntd *s, const char **why)
 				   .n_slots = s->config->pools[conf->pool].n_slots };
 		int err;
 
-		hash_mask(conf, (uint64_t *)vip.hash_mask);
+		vip_hash_mask(conf, vip.hash_mask);
 		err = dataplane_set_vip(s->dataplane, &key, &vip);
 		if (err) {
 			*why = "cannot load a VIP into the kernel";
