@@ -37,13 +37,13 @@ struct entry {
 /* SipHash-2-4 of a name, under the seed. */
 static uint64_t name_identity(const struct siphash_key *key, const char *name)
 {
-	uint64_t blocks[NAME_BLOCKS] = { 0 };
+	__u64 blocks[NAME_BLOCKS] = { 0 };
 	size_t length = strlen(name);
 
 	for (size_t i = 0; i < length; i++)
-		blocks[i / 8] |= (uint64_t)(unsigned char)name[i] << 8 * (i % 8);
-	blocks[length / 8] |= (uint64_t)length << 56;
-	return siphash_blocks(key, (const __u64 *)blocks, (int)(length / 8 + 1), 2, 4);
+		blocks[i / 8] |= (__u64)(unsigned char)name[i] << 8 * (i % 8);
+	blocks[length / 8] |= (__u64)length << 56;
+	return siphash_blocks(key, blocks, (int)(length / 8 + 1), 2, 4);
 }
 
 /* By identity; two names of one identity, unlikely as they are, by name. */
