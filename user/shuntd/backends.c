@@ -336,7 +336,7 @@ static int vips_open(struct shuntd *s, const char **why)
 				   .n_slots = s->config->pools[conf->pool].n_slots };
 		int err;
 
-		vip_hash_mask(conf, vip.hash_mask);
+		vip_hash_mask((uint64_t *)vip.hash_mask, conf);
 		err = dataplane_set_vip(s->dataplane, &key, &vip);
 		if (err) {
 			*why = "cannot load a VIP into the kernel";
