@@ -36,6 +36,8 @@ static void a_new_backend_is_admitted_after_three_answers(void **state)
 	admission_reset(&a, false);
 	assert_false(admission_update(&a, &limits, now, 0, 0)); /* never answered */
 	assert_false(a.answering_since_ns);
+	assert_false(admission_update(&a, &limits, limits.gap_ns / 2, 0, 0)); /* not even on a clock that just began */
+	assert_false(a.answering_since_ns);
 	/* The one that is there at first, and three more. */
 	for (uint64_t answers = 1; answers <= 4; answers++) {
 		now += 100 * US;
@@ -79,6 +81,10 @@ static void a_gap_begins_the_hold_anew(void **state)
 	assert_int_equal(a.answering_since_ns, START);
 	assert_false(admission_update(&a, &limits, last + limits.gap_ns + 1, answers, last));
 	assert_int_equal(a.answering_since_ns, 0);
+	/* Counted from when it is seen, not from the answer. */
+	assert_false(admission_update(&a, &limits, last + 5 * MS, answers, last + 5 * MS - 200 * US));
+	assert_int_equal(a.answering_since_ns, last + 5 * MS);
+	assert_false(admission_update(&a, &limits, last + 9 * MS, answers, last + 5 * MS - 200 * US));
 	last += 10 * MS;
 	assert_int_equal(answer_from_until(&a, last, last + 2000 * MS, &answers), last + limits.hold_ns);
 }
