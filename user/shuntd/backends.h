@@ -27,4 +27,15 @@ void backends_event(struct shuntd *shuntd, const struct event *event);
  */
 void backends_run(struct shuntd *shuntd);
 
+/*
+ * Drain: no new flow from the moment this returns; those it has go on. `why` is VERDICT_DRAINED, _ASKED or _REMOVED.
+ * deadline_ns (CLOCK_MONOTONIC, 0: none): what is left then is reset. The ledger gets "draining", and "drained" (at zero
+ * live flows) or "cut" (at the deadline, with how many were reset). 0; -EALREADY: it drains; -ENOTCONN: it is down, so
+ * there is nothing to drain, but it will not be admitted until undrained.
+ */
+int backends_drain(struct shuntd *shuntd, struct backend_run *backend, enum verdict why, uint64_t deadline_ns);
+
+/* Back to service: at once if it answers, through admission if not. 0; -EALREADY: it doesn't drain. */
+int backends_undrain(struct shuntd *shuntd, struct backend_run *backend);
+
 #endif
