@@ -13,13 +13,15 @@
 static __always_inline __u32 packet_hash(const struct packet *p, const struct vip *vip)
 {
 	struct siphash_key key = { .k0 = flow_key.k0, .k1 = flow_key.k1 };
-	struct flow_words flow = { .w = { [4] = flow_word_l4(p->client_port, p->to.port, p->to.protocol) } };
+	struct flow_words flow = { .w = { [4] = flow_word_l4(p->client_port, p->vip_port, p->protocol) } };
 
 	if (p->is_v6) {
-		__builtin_memcpy(&flow.w[0], &p->client, sizeof(p->client));
-		__builtin_memcpy(&flow.w[2], &p->to.address, sizeof(p->to.address));
+		flow.w[0] = p->client.half[0];
+		flow.w[1] = p->client.half[1];
+		flow.w[2] = p->vip.half[0];
+		flow.w[3] = p->vip.half[1];
 	} else {
-		flow.w[0] = flow_word_v4(p->client.w[3], p->to.address.w[3]);
+		flow.w[0] = flow_word_v4(p->client.addr.w[3], p->vip.addr.w[3]);
 	}
 	return flow_hash(&key, &flow, vip->hash_mask, p->is_v6);
 }
@@ -30,44 +32,58 @@ static __always_inline int backend_is_up(const struct backend *b)
 	return BACKEND_WORD_STATE(*(const volatile __u32 *)&b->word) == BACKEND_UP;
 }
 
-/* Who serves a slot: its owner's or its heir's id; 0: neither is up. Negative: the table or a record is missing. */
-static __always_inline int slot_serve(void *table, __u32 slot)
+/* Who serves a slot: its owner if it is up, or its heir if that is. */
+struct served {
+	struct backend *backend; /* NULL: nobody */
+	__u32 id;
+	int is_missing; /* the table or a record: a fault of shunt */
+};
+
+static __always_inline struct served slot_serve(void *table, __u32 slot)
 {
-	__u32 pair_index = slot / 2, id;
+	__u32 pair_index = slot / 2;
 	struct slot_pair *pair = bpf_map_lookup_elem(table, &pair_index);
-	struct backend *b;
+	struct served s = { 0 };
 
 	if (!pair)
-		return -1;
-	id = pair->slot[slot & 1].owner;
-	b = bpf_map_lookup_elem(&backends, &id);
-	if (b && backend_is_up(b))
-		return id;
-	if (!b)
-		return -1;
-	id = pair->slot[slot & 1].heir;
-	b = bpf_map_lookup_elem(&backends, &id);
-	if (!b)
-		return -1;
-	return backend_is_up(b) ? id : 0;
+		return (struct served){ .is_missing = 1 };
+	s.id = pair->slot[slot & 1].owner;
+	s.backend = bpf_map_lookup_elem(&backends, &s.id);
+	if (s.backend && !backend_is_up(s.backend)) {
+		s.id = pair->slot[slot & 1].heir;
+		s.backend = bpf_map_lookup_elem(&backends, &s.id);
+	}
+	s.is_missing = !s.backend;
+	if (s.backend && !backend_is_up(s.backend))
+		s.backend = NULL;
+	return s;
 }
 
-/* Owner and heir of `slot` are down: the first of SHUNT_SLOT_TRIES other slots that is served. Returns as slot_serve(). */
+/*
+ * Owner and heir of `slot` are down: the id of the first of SHUNT_SLOT_TRIES other slots' that is up; 0: none; negative:
+ * something is missing. A function of its own, which the verifier looks at once.
+ */
 __noinline int slot_serve_elsewhere(__u32 pool, __u32 slot, __u32 hash, __u32 n_slots)
 {
 	void *table = bpf_map_lookup_elem(&tables, &pool);
-	int id = 0;
 
 	if (!table)
 		return -1;
-	for (int i = 0; i < SHUNT_SLOT_TRIES && !id; i++) {
+	for (int i = 0; i < SHUNT_SLOT_TRIES; i++) {
+		struct served s;
+
 		slot = slot_after(slot, hash, n_slots);
-		id = slot_serve(table, slot);
+		s = slot_serve(table, slot);
+		if (s.is_missing)
+			return -1;
+		if (s.backend)
+			return s.id;
 	}
-	return id;
+	return 0;
 }
 
-static __always_inline enum reason choose(struct packet *p, const struct vip *vip, struct backend **chosen)
+/* Sets the backend and its id. */
+static __always_inline enum reason choose(struct packet *p, const struct vip *vip, struct served *chosen)
 {
 	__u32 n_slots = vip->n_slots, slot;
 	void *table;
@@ -80,14 +96,17 @@ static __always_inline enum reason choose(struct packet *p, const struct vip *vi
 		return REASON_TABLE_MISSING;
 	p->hash = packet_hash(p, vip);
 	slot = hash_slot(p->hash, n_slots);
-	id = slot_serve(table, slot);
-	if (!id)
-		id = slot_serve_elsewhere(vip->table, slot, p->hash, n_slots);
+	*chosen = slot_serve(table, slot);
+	if (chosen->backend)
+		return GO_ON;
+	if (chosen->is_missing)
+		return REASON_TABLE_MISSING;
+	id = slot_serve_elsewhere(vip->table, slot, p->hash, n_slots);
 	if (!id)
 		return REASON_NO_BACKEND;
-	p->backend = id;
-	*chosen = bpf_map_lookup_elem(&backends, &p->backend);
-	return *chosen ? GO_ON : REASON_TABLE_MISSING;
+	chosen->id = id;
+	chosen->backend = bpf_map_lookup_elem(&backends, &id);
+	return chosen->backend ? GO_ON : REASON_TABLE_MISSING;
 }
 
 #endif

@@ -47,8 +47,8 @@ static __always_inline __u8 traffic_class(const struct packet *p, __u32 offset)
 static __always_inline enum reason encapsulate_v4(struct packet *p, const struct backend *b)
 {
 	struct iphdr *ip;
-	__u16 *word;
-	__u64 sum = 0;
+	__u32 *word;
+	__u64 sum;
 
 	if (bpf_xdp_adjust_head(p->ctx, -(int)sizeof(*ip)))
 		return REASON_NO_ROOM;
@@ -56,21 +56,14 @@ static __always_inline enum reason encapsulate_v4(struct packet *p, const struct
 	ip = packet_at(p, p->l3, sizeof(*ip));
 	if (!ip || !link_write(p, sizeof(*ip), b->dst_mac, b->src_mac, bpf_htons(ETH_P_IP)))
 		return REASON_NO_ROOM;
-	*ip = (struct iphdr){
-		.version = 4,
-		.ihl = 5,
-		.tos = traffic_class(p, p->l3 + sizeof(*ip)),
-		.tot_len = bpf_htons(sizeof(*ip) + p->ip_bytes),
-		.frag_off = bpf_htons(IPV4_DF),
-		.ttl = OUTER_TTL,
-		.protocol = p->is_v6 ? IPPROTO_IPV6 : IPPROTO_IPIP,
-		.saddr = b->local.w[3],
-		.daddr = b->address.w[3],
-	};
 	word = (void *)ip;
-	SHUNT_UNROLL
-	for (int i = 0; i < 10; i++)
-		sum += word[i];
+	word[0] = bpf_htonl(0x45U << 24 | (__u32)traffic_class(p, p->l3 + sizeof(*ip)) << 16 |
+			    (sizeof(*ip) + p->ip_bytes));
+	word[1] = bpf_htonl(IPV4_DF);
+	word[3] = b->local.w[3];
+	word[4] = b->address.w[3];
+	word[2] = bpf_htonl(OUTER_TTL << 24 | (p->is_v6 ? IPPROTO_IPV6 : IPPROTO_IPIP) << 16);
+	sum = (__u64)word[0] + word[1] + word[2] + word[3] + word[4];
 	ip->check = ~csum_fold(sum);
 	return GO_ON;
 }
@@ -90,8 +83,8 @@ static __always_inline enum reason encapsulate_v6(struct packet *p, const struct
 	ip6->payload_len = bpf_htons(p->ip_bytes);
 	ip6->nexthdr = p->is_v6 ? IPPROTO_IPV6 : IPPROTO_IPIP;
 	ip6->hop_limit = OUTER_TTL;
-	__builtin_memcpy(&ip6->saddr, &b->local, sizeof(ip6->saddr));
-	__builtin_memcpy(&ip6->daddr, &b->address, sizeof(ip6->daddr));
+	ip6->saddr = *(const struct in6_addr *)&b->local;
+	ip6->daddr = *(const struct in6_addr *)&b->address;
 	return GO_ON;
 }
 
@@ -122,7 +115,7 @@ static __always_inline enum reason emit(struct packet *p, const struct backend *
 									       : REASON_TABLE_MISSING;
 }
 
-static __always_inline enum reason forward(struct packet *p, const struct backend *b)
+static __always_inline enum reason forward(struct packet *p, const struct backend *b, __u32 id)
 {
 	__u32 outer_bytes = b->forward != FORWARD_IPIP ? 0
 			    : b->family == AF_INET6    ? sizeof(struct ipv6hdr)
@@ -146,7 +139,7 @@ static __always_inline enum reason forward(struct packet *p, const struct backen
 		reason = encapsulate_v4(p, b);
 	if (reason != GO_ON)
 		return reason;
-	t = bpf_map_lookup_elem(&backend_stats, &p->backend);
+	t = bpf_map_lookup_elem(&backend_stats, &id);
 	if (t)
 		traffic_count(t, p);
 	return emit(p, b);

@@ -6,7 +6,6 @@
 #ifndef SHUNT_ICMP_BPF_H
 #define SHUNT_ICMP_BPF_H
 
-#include "heartbeat.bpf.h" /* address_equal() */
 #include "packet.bpf.h"
 #include "parse.bpf.h"
 
@@ -57,17 +56,17 @@ static __always_inline enum reason icmp_follow(struct packet *p)
 	if (quote.protocol != IPPROTO_TCP && quote.protocol != IPPROTO_UDP)
 		return REASON_NOT_VIP;
 	p->client = quote.daddr;
-	p->to.protocol = quote.protocol;
+	p->protocol = quote.protocol;
 	p->is_fragment = quote.is_fragment;
 	p->is_later_fragment = quote.is_later_fragment;
-	if (!address_equal(&quote.saddr, &p->to.address))
+	if (quote.saddr.half[0] != p->vip.half[0] || quote.saddr.half[1] != p->vip.half[1])
 		p->flaw = REASON_ICMP_UNRELATED;
 	if (quote.is_later_fragment)
 		return GO_ON;
 	ports = packet_at(p, quote.l4, 4);
 	if (!ports || quote.l4 + 4 > p->l3 + p->ip_bytes)
 		return REASON_UNPARSED;
-	p->to.port = ports[0];
+	p->vip_port = ports[0];
 	p->client_port = ports[1];
 	return GO_ON;
 }
@@ -89,12 +88,12 @@ _Static_assert((QUOTE_V6 + sizeof(struct icmp)) / 4 <= WORDS_MAX, "the quote is 
 /* RFC 1122 3.2.2, RFC 4443 2.4 e: no error about an error, a later fragment, or to a source that is not one host. */
 static __always_inline int icmp_may_answer(const struct packet *p)
 {
-	__u8 first = p->is_v6 ? bpf_ntohl(p->client.w[0]) >> 24 : bpf_ntohl(p->client.w[3]) >> 24;
+	__u8 first = p->is_v6 ? bpf_ntohl(p->client.addr.w[0]) >> 24 : bpf_ntohl(p->client.addr.w[3]) >> 24;
 
 	if (p->is_icmp_error || p->is_later_fragment)
 		return 0;
 	if (p->is_v6)
-		return first != 0xff && (p->client.w[0] | p->client.w[1] | p->client.w[2] | p->client.w[3]);
+		return first != 0xff && (p->client.half[0] | p->client.half[1]);
 	return first != 0 && first != 127 && first < 224;
 }
 
@@ -140,8 +139,8 @@ static __always_inline enum reason icmp_too_big(struct packet *p, int mtu_bytes)
 			.tot_len = bpf_htons(moved + quote_bytes),
 			.ttl = ICMP_TTL,
 			.protocol = IPPROTO_ICMP,
-			.saddr = p->to.address.w[3],
-			.daddr = p->client.w[3],
+			.saddr = p->vip.addr.w[3],
+			.daddr = p->client.addr.w[3],
 		};
 		ip->check = ~words_sum(p->ctx, p->l3, sizeof(*ip) / 4);
 		*icmp = (struct icmp){
@@ -162,8 +161,10 @@ static __always_inline enum reason icmp_too_big(struct packet *p, int mtu_bytes)
 		ip6->payload_len = bpf_htons(sizeof(struct icmp) + quote_bytes);
 		ip6->nexthdr = IPPROTO_ICMPV6;
 		ip6->hop_limit = ICMP_TTL;
-		__builtin_memcpy(&ip6->saddr, &p->to.address, sizeof(ip6->saddr));
-		__builtin_memcpy(&ip6->daddr, &p->client, sizeof(ip6->daddr));
+		((__u64 *)&ip6->saddr)[0] = p->vip.half[0];
+		((__u64 *)&ip6->saddr)[1] = p->vip.half[1];
+		((__u64 *)&ip6->daddr)[0] = p->client.half[0];
+		((__u64 *)&ip6->daddr)[1] = p->client.half[1];
 		*icmp = (struct icmp){
 			.type = ICMPV6_PKT_TOOBIG,
 			.mtu_bytes = bpf_htonl(mtu_bytes),

@@ -33,6 +33,16 @@
 #define OFFSET_MAX \
 	0x3fff /* of anything behind it: chosen, a power of two less 1, above any frame that XDP sees whole */
 
+/* An address, also as the two words that keys and hashes take. */
+union address {
+	struct shunt_addr addr;
+	__u64 half[2];
+};
+
+/*
+ * Its own address is given to no helper and no function, so that the compiler keeps it in registers. Keys are built where
+ * they are used, of whole words.
+ */
 struct packet {
 	struct xdp_md *ctx;
 	void *data, *data_end;
@@ -41,12 +51,12 @@ struct packet {
 	__u32 l4; /* offset of the TCP, UDP or ICMP header, behind options and extension headers */
 	__u32 ip_bytes; /* of the whole IP packet, as its header says */
 	__u32 hash; /* of the flow: choose() */
-	__u32 backend; /* the id chosen */
 	enum reason flaw; /* what is wrong with it if it is for a VIP; GO_ON: nothing */
-	struct shunt_addr client; /* who sent it; of an ICMP error: whom the quoted packet was sent to */
-	struct vip_key
-		to; /* whom it is for; of an ICMP error: its own destination, the quote's source port and protocol */
+	union address client; /* who sent it; of an ICMP error: whom the quoted packet was sent to */
+	union address vip; /* whom it is for */
 	__be16 client_port;
+	__be16 vip_port; /* of an ICMP error: the quoted packet's source port */
+	__u8 protocol; /* of an ICMP error: the quoted packet's */
 	__u8 is_v6;
 	__u8 ttl; /* or hop limit */
 	__u8 is_icmp_error;
@@ -75,6 +85,7 @@ static __always_inline void *packet_at(const struct packet *p, __u32 offset, __u
 	barrier_var(offset);
 	at = p->data + (offset & OFFSET_MAX);
 	barrier_var(at);
+	__builtin_assume(at != NULL);
 	return at + n_bytes > p->data_end ? NULL : at;
 }
 
@@ -113,14 +124,15 @@ static __always_inline int link_write(struct packet *p, __u32 moved, const void 
 	return 1;
 }
 
-/* Fold a sum of 16-bit words, as loaded, to the one's complement sum of RFC 1071. */
+/* Fold a sum of up to 65,536 32-bit words, as loaded, to the one's complement sum of RFC 1071. */
 static __always_inline __u16 csum_fold(__u64 sum)
 {
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return sum;
+	__u32 half;
+
+	sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+	half = (__u32)sum;
+	half = (half & 0xffff) + (half >> 16);
+	return half + (half >> 16);
 }
 
 #endif

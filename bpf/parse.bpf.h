@@ -25,7 +25,7 @@ struct vlan_tag {
 
 /* An IP header, of the packet or of a quote. */
 struct network {
-	struct shunt_addr saddr, daddr;
+	union address saddr, daddr;
 	__u32 l4; /* offset of what follows */
 	__u32 bytes; /* of the IP packet, as the header says */
 	__u8 protocol;
@@ -98,8 +98,8 @@ static __always_inline int network_read(const struct packet *p, __u32 offset, st
 
 		if (!ip || ip->version != 4 || ip->ihl < 5)
 			return 0;
-		n->saddr = (struct shunt_addr){ .w = { 0, 0, SHUNT_V4_MAPPED, ip->saddr } };
-		n->daddr = (struct shunt_addr){ .w = { 0, 0, SHUNT_V4_MAPPED, ip->daddr } };
+		n->saddr.addr = (struct shunt_addr){ .w = { 0, 0, SHUNT_V4_MAPPED, ip->saddr } };
+		n->daddr.addr = (struct shunt_addr){ .w = { 0, 0, SHUNT_V4_MAPPED, ip->daddr } };
 		n->l4 = offset + ip->ihl * 4;
 		n->bytes = bpf_ntohs(ip->tot_len);
 		n->protocol = ip->protocol;
@@ -111,8 +111,10 @@ static __always_inline int network_read(const struct packet *p, __u32 offset, st
 
 		if (!ip6 || ip6->version != 6)
 			return 0;
-		__builtin_memcpy(&n->saddr, &ip6->saddr, sizeof(n->saddr));
-		__builtin_memcpy(&n->daddr, &ip6->daddr, sizeof(n->daddr));
+		n->saddr.half[0] = ((__u64 *)&ip6->saddr)[0];
+		n->saddr.half[1] = ((__u64 *)&ip6->saddr)[1];
+		n->daddr.half[0] = ((__u64 *)&ip6->daddr)[0];
+		n->daddr.half[1] = ((__u64 *)&ip6->daddr)[1];
 		n->l4 = offset + sizeof(*ip6);
 		n->bytes = sizeof(*ip6) + bpf_ntohs(ip6->payload_len);
 		n->protocol = ip6->nexthdr;
@@ -136,13 +138,13 @@ static __always_inline int network_read(const struct packet *p, __u32 offset, st
 /* The Ethernet header and up to two tags (802.1Q, 802.1ad): sets l3, is_v6. */
 static __always_inline enum reason parse_link(struct packet *p)
 {
-	struct ethhdr *eth = packet_at(p, 0, sizeof(*eth));
+	__be16 *eth = packet_at(p, 0, ETH_HLEN);
 	__be16 ethertype;
 
 	if (!eth)
 		return REASON_UNPARSED;
-	p->l3 = sizeof(*eth);
-	ethertype = eth->h_proto;
+	p->l3 = ETH_HLEN;
+	ethertype = eth[6];
 	for (int i = 0; i < VLAN_TAGS_MAX; i++) {
 		struct vlan_tag *tag;
 
@@ -189,10 +191,10 @@ static __always_inline enum reason parse_ports(struct packet *p)
 	if (!ports || l4_bytes < 4)
 		return REASON_UNPARSED;
 	p->client_port = ports[0];
-	p->to.port = ports[1];
+	p->vip_port = ports[1];
 	if (p->is_fragment)
 		return GO_ON;
-	if (p->to.protocol == IPPROTO_TCP) {
+	if (p->protocol == IPPROTO_TCP) {
 		struct tcphdr *tcp = packet_at(p, p->l4, sizeof(*tcp));
 
 		if (!tcp || tcp->doff < 5 || tcp->doff * 4 > l4_bytes)
@@ -221,8 +223,8 @@ static __always_inline enum reason parse(struct packet *p)
 	p->l4 = n.l4;
 	p->ip_bytes = n.bytes;
 	p->client = n.saddr;
-	p->to.address = n.daddr;
-	p->to.protocol = n.protocol;
+	p->vip = n.daddr;
+	p->protocol = n.protocol;
 	p->ttl = n.ttl;
 	p->is_fragment = n.is_fragment;
 	p->is_later_fragment = n.is_later_fragment;

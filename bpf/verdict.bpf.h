@@ -9,22 +9,20 @@
 #include "maps.bpf.h"
 #include "shunt/reasons.h"
 
-#define VERDICT_ACTION(name, action, sentence) \
-	case REASON_##name:                    \
-		return XDP_##action;
+#define VERDICT_ACTION(name, action, sentence) XDP_##action,
+static const __u8 verdict_actions[] = { SHUNT_REASONS(VERDICT_ACTION) };
 
 static __always_inline int verdict(enum reason reason)
 {
 	__u32 key = reason;
-	__u64 *packets = bpf_map_lookup_elem(&reasons, &key);
+	__u64 *packets;
 
+	if (key >= REASON_COUNT)
+		return XDP_ABORTED;
+	packets = bpf_map_lookup_elem(&reasons, &key);
 	if (packets)
 		(*packets)++;
-	switch (reason) {
-		SHUNT_REASONS(VERDICT_ACTION)
-	default:
-		return XDP_ABORTED;
-	}
+	return verdict_actions[key];
 }
 
 #endif

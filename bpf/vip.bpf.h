@@ -16,18 +16,29 @@ static __always_inline void traffic_count(struct traffic *t, const struct packet
 	t->new_flows += p->is_new_flow;
 }
 
+/* A vip_key, written in the words that the map's hash reads. */
+union vip_lookup {
+	struct vip_key key;
+	struct {
+		__u64 address[2];
+		__be32 port_protocol;
+	};
+};
+
 static __always_inline struct vip *vip_find(struct packet *p)
 {
-	struct vip *vip = bpf_map_lookup_elem(&vips, &p->to);
-	struct vip_key any = p->to;
+	union vip_lookup lookup = {
+		.address = { p->vip.half[0], p->vip.half[1] },
+		.port_protocol = bpf_htonl((__u32)bpf_ntohs(p->vip_port) << 16 | p->protocol << 8),
+	};
+	struct vip *vip = bpf_map_lookup_elem(&vips, &lookup);
 
-	if (vip || !any.port) {
-		p->is_any_port = !any.port;
+	p->is_any_port = !p->vip_port;
+	if (vip || p->is_any_port)
 		return vip;
-	}
-	any.port = 0;
 	p->is_any_port = 1;
-	return bpf_map_lookup_elem(&vips, &any);
+	lookup.port_protocol = bpf_htonl(p->protocol << 8);
+	return bpf_map_lookup_elem(&vips, &lookup);
 }
 
 /*

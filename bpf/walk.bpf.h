@@ -19,17 +19,17 @@
 
 static __always_inline enum reason not_for_vip(struct packet *p)
 {
-	if (p->to.protocol != IPPROTO_UDP || p->is_icmp_error || p->is_fragment ||
-	    !heartbeat_matches(p->client_port, p->to.port))
+	if (p->protocol != IPPROTO_UDP || p->is_icmp_error || p->is_fragment ||
+	    !heartbeat_matches(p->client_port, p->vip_port))
 		return REASON_NOT_VIP;
 	if (p->flaw != GO_ON)
 		return REASON_PROBE_MALFORMED;
-	return heartbeat_receive(p->ctx, p->l4, &p->client, p->ttl);
+	return heartbeat_receive(p->ctx, p->l4, &p->client.addr, p->ttl);
 }
 
 static __always_inline enum reason walk(struct packet *p)
 {
-	struct backend *backend;
+	struct served served;
 	struct vip *vip;
 	enum reason reason;
 
@@ -43,9 +43,9 @@ static __always_inline enum reason walk(struct packet *p)
 		return not_for_vip(p);
 	reason = vip_admit(p, vip);
 	if (reason == GO_ON)
-		reason = choose(p, vip, &backend);
+		reason = choose(p, vip, &served);
 	if (reason == GO_ON)
-		reason = forward(p, backend);
+		reason = forward(p, served.backend, served.id);
 	return reason;
 }
 

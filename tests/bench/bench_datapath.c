@@ -8,6 +8,8 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <jansson.h>
+#include <linux/ip.h> /* the skeleton names its types */
+#include <linux/ipv6.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -22,6 +24,9 @@
 #define SEED 0x5eed0123456789abULL
 #define VIP_PORT 443
 #define FLOWS_MAX 8388608
+#define DATA_BYTES 26 /* behind the TCP header: a frame of 80 bytes for IPv4 */
+#define VIP_V4 0xcb00710aU
+#define CLIENT 0x0b000000U /* the flow's number is added to it */
 
 enum mode { MODE_IPIP, MODE_L2, N_MODES };
 static const char *const mode_names[] = { "ipip", "l2" };
@@ -62,6 +67,26 @@ static struct shunt_addr address_v6(uint32_t last)
 	return (struct shunt_addr){ .w = { htonl(0x20010db8), 0, 0, htonl(last) } };
 }
 
+static struct backend backend_of(enum mode mode, int family, uint32_t i)
+{
+	return (struct backend){
+		.word = BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING),
+		.forward = mode == MODE_L2 ? FORWARD_L2 : FORWARD_IPIP,
+		.family = family == 6 ? AF_INET6 : AF_INET,
+		.mtu_bytes = 1500,
+		.egress_ifindex = 1,
+		.dst_mac = { 2, 0, 0, 0, 0xbe, (uint8_t)i },
+		.src_mac = { 2, 0, 0, 0, 0xba, 1 },
+		.local = family == 6 ? address_v6(1) : address_v4(0x0a000001),
+		.address = family == 6 ? address_v6(0x100 + i) : address_v4(0x0a000100 + i),
+	};
+}
+
+static uint32_t frame_bytes(int family)
+{
+	return (uint32_t)(14 + (family == 6 ? 40 : 20) + 20 + DATA_BYTES);
+}
+
 /* Pool MODE_IPIP has backends 1 .. 100, pool MODE_L2 101 .. 200; the VIP's port chooses the pool. */
 static int put_pool(struct walk_bench_bpf *skel, enum mode mode, int family)
 {
@@ -75,17 +100,7 @@ static int put_pool(struct walk_bench_bpf *skel, enum mode mode, int family)
 
 	for (uint32_t i = 0; i < BACKENDS; i++) {
 		uint32_t id = 1 + i + (uint32_t)mode * BACKENDS;
-		struct backend b = {
-			.word = BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING),
-			.forward = mode == MODE_L2 ? FORWARD_L2 : FORWARD_IPIP,
-			.family = family == 6 ? AF_INET6 : AF_INET,
-			.mtu_bytes = 1500,
-			.egress_ifindex = 1,
-			.dst_mac = { 2, 0, 0, 0, 0xbe, (uint8_t)i },
-			.src_mac = { 2, 0, 0, 0, 0xba, 1 },
-			.local = family == 6 ? address_v6(1) : address_v4(0x0a000001),
-			.address = family == 6 ? address_v6(0x100 + i) : address_v4(0x0a000100 + i),
-		};
+		struct backend b = backend_of(mode, family, i);
 
 		snprintf(names[i], sizeof(names[i]), "gpu%u", i);
 		members[i] = (struct table_member){
@@ -122,7 +137,7 @@ out:
 /* The one VIP, on the pool of this mode. */
 static int put_vip(struct walk_bench_bpf *skel, enum mode mode, int family)
 {
-	struct vip_key key = { .address = family == 6 ? address_v6(VIP_PORT) : address_v4(0xcb00710a),
+	struct vip_key key = { .address = family == 6 ? address_v6(VIP_PORT) : address_v4(VIP_V4),
 			       .port = htons(VIP_PORT),
 			       .protocol = IPPROTO_TCP };
 	struct vip vip = { .id = 1, .table = mode, .n_slots = SLOTS };
@@ -131,9 +146,33 @@ static int put_vip(struct walk_bench_bpf *skel, enum mode mode, int family)
 	return put(skel->maps.vips, &key, &vip);
 }
 
+/* The headers of flow 0's packet; IPv4 and TCP fields in their order: RFC 791 3.1, RFC 8200 3, RFC 9293 3.1. */
+static void put_headers(struct walk_bench_bpf *skel, int family)
+{
+	static const uint8_t link[12] = { 2, 0, 0, 0, 0xba, 1, 2, 0, 0, 0, 0xc1, 1 };
+	static const uint8_t tcp[20] = { 0x9c, 0x40, VIP_PORT >> 8, VIP_PORT & 0xff, [12] = 0x50, [13] = 0x10 };
+	uint16_t v4[10] = { htons(0x4500),       htons(40 + DATA_BYTES), 0, 0, htons(64 << 8 | IPPROTO_TCP), 0, 0, 0,
+			    htons(VIP_V4 >> 16), htons(VIP_V4 & 0xffff) };
+	uint8_t v6[40] = { 0x60, [5] = 20 + DATA_BYTES, [6] = IPPROTO_TCP, [7] = 64 };
+	struct shunt_addr client = address_v6(CLIENT), vip = address_v6(VIP_PORT);
+	uint8_t *at = (uint8_t *)&skel->bss->bench_headers;
+
+	memcpy(at, link, sizeof(link));
+	at[12] = family == 6 ? 0x86 : 0x08;
+	at[13] = family == 6 ? 0xdd : 0x00;
+	memcpy(v6 + 8, &client, 16);
+	memcpy(v6 + 24, &vip, 16);
+	memcpy(at + 14, family == 6 ? (void *)v6 : (void *)v4, family == 6 ? 40 : 20);
+	memcpy(at + (family == 6 ? 54 : 34), tcp, sizeof(tcp));
+	skel->bss->bench_client = CLIENT;
+	for (int i = 0; i < 10; i++)
+		skel->bss->bench_sum += ntohs(v4[i]);
+}
+
 static int load(struct loaded *l)
 {
 	struct siphash_key key = seed_key(SEED);
+	struct backend fixed = backend_of(MODE_IPIP, l->family, 0);
 	int err;
 
 	l->skel = walk_bench_bpf__open();
@@ -142,6 +181,9 @@ static int load(struct loaded *l)
 	memcpy((void *)&l->skel->rodata->flow_key, &key, sizeof(key));
 	l->skel->rodata->bench_family = (uint32_t)l->family;
 	l->skel->rodata->flow_mask = l->flows - 1;
+	l->skel->rodata->bench_frame_bytes = frame_bytes(l->family);
+	memcpy((void *)&l->skel->rodata->bench_backend, &fixed, sizeof(fixed));
+	put_headers(l->skel, l->family);
 	err = walk_bench_bpf__load(l->skel);
 	for (enum mode m = 0; m < N_MODES; m++)
 		err = err ?: put_pool(l->skel, m, l->family);
@@ -151,8 +193,7 @@ static int load(struct loaded *l)
 /* One test run of a line; 0 and *ns, or -errno. */
 static int measure(const struct line *line, uint32_t *ns)
 {
-	uint8_t frame[160] = { 0 };
-	size_t ip_bytes = line->family == 6 ? 40 : 20;
+	uint8_t frame[160] = { 0 }; /* the program writes the headers */
 	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame, .repeat = REPEATS);
 	struct loaded *l = loaded;
 	struct bpf_program *program;
@@ -160,11 +201,7 @@ static int measure(const struct line *line, uint32_t *ns)
 
 	while (l->family != line->family || l->flows != line->flows)
 		l++;
-	options.data_size_in = (uint32_t)(14 + ip_bytes + 20 + 26);
-	frame[14 + ip_bytes + 2] = VIP_PORT >> 8;
-	frame[14 + ip_bytes + 3] = VIP_PORT & 0xff;
-	frame[14 + ip_bytes + 12] = 0x50;
-	frame[14 + ip_bytes + 13] = 0x10;
+	options.data_size_in = frame_bytes(line->family);
 	program = line->program == PROGRAM_EMPTY  ? l->skel->progs.bench_empty
 		  : line->program == PROGRAM_WALK ? l->skel->progs.bench_walk
 		  : line->mode == MODE_L2         ? l->skel->progs.bench_floor_l2
