@@ -71,11 +71,12 @@ static bool is_prime(uint32_t x)
 	return x > 1;
 }
 
+/* Ids that are all different bound n too. */
 static int members_check(const struct table_member *members, size_t n, uint32_t n_slots)
 {
 	bool taken[SHUNT_MAX_BACKENDS] = { false };
 
-	if (n >= SHUNT_MAX_BACKENDS || n_slots > SHUNT_MAX_SLOTS || !is_prime(n_slots))
+	if (n_slots > SHUNT_MAX_SLOTS || !is_prime(n_slots))
 		return -EINVAL;
 	for (size_t i = 0; i < n; i++) {
 		const struct table_member *m = &members[i];
