@@ -19,9 +19,11 @@ static const char shunt_text[] =
 	"seed: 0x5eed\n"
 	"probe: {interval: 100us, multiplier: 3, hold: 1s, cpu: 1}\n"
 	"detector: kernel\n"
+	"flows: {max: 2048, closed: 1m, idle: 1h}\n"
 	"control: {socket: \"/run/s\", group: g}\n"
 	"vips:\n"
-	"  - {name: v, address: 203.0.113.1, protocol: tcp, port: 443, pool: p, policy: maglev}\n"
+	"  - {name: v, address: 203.0.113.1, protocol: tcp, port: 443, pool: p, policy: maglev,\n"
+	"     on_failure: drop, syn_limit: {rate: 10, burst: 20, prefix: 24, action: count}}\n"
 	"  - {name: w, address: \"2001:db8::1\", protocol: udp, port: any, pool: q, hash: source/64}\n"
 	"pools:\n"
 	"  - name: p\n"
@@ -37,7 +39,8 @@ static const char agent_text[] = "interfaces: [eth0]\n"
 				 "  - 203.0.113.1\n"
 				 "  - \"2001:db8::1\"\n"
 				 "setup_vips: true\n"
-				 "balancers: [10.0.0.1, 10.0.0.2]\n";
+				 "balancers: [10.0.0.1, 10.0.0.2]\n"
+				 "control: {socket: /run/a}\n";
 
 static const char *const tokens[] = {
 	"[",

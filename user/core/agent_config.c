@@ -80,16 +80,28 @@ static int read_setup_vips(const struct node *node, void *into, struct config_er
 	return err;
 }
 
+static int read_control(const struct node *node, void *into, struct config_error *error)
+{
+	static const struct reader_mapping mapping = {
+		.what = "control",
+		.n_keys = 1,
+		.keys = { { "socket", false, reader_socket, offsetof(struct agent_config, control_socket) } },
+	};
+
+	return reader_mapping(node, &mapping, into, error);
+}
+
 static int read_config(const struct node *root, struct agent_config *config, struct config_error *error)
 {
 	static const struct reader_mapping mapping = {
 		.what = "the agent's configuration",
-		.n_keys = 4,
+		.n_keys = 5,
 		.keys = {
 			{ "interfaces", true, read_interfaces, 0 },
 			{ "vips", false, read_vips, 0 },
 			{ "setup_vips", false, read_setup_vips, offsetof(struct agent_config, setup_vips) },
 			{ "balancers", false, read_balancers, 0 },
+			{ "control", false, read_control, 0 },
 		},
 	};
 	int err = reader_mapping(root, &mapping, config, error);
@@ -109,6 +121,8 @@ int agent_config_parse(struct agent_config **out, const char *text, size_t lengt
 	if (err)
 		return err;
 	config = calloc(1, sizeof(*config));
+	if (config)
+		memcpy(config->control_socket, AGENT_CONTROL_SOCKET, sizeof(AGENT_CONTROL_SOCKET));
 	err = config ? read_config(document->root, config, error) : -ENOMEM;
 	document_free(document);
 	if (err)
@@ -152,5 +166,8 @@ char *agent_config_format(const struct agent_config *config)
 	format_addresses(f, "vips", config->vips, config->n_vips);
 	fprintf(f, "setup_vips: %s\n", config->setup_vips ? "true" : "false");
 	format_addresses(f, "balancers", config->balancers, config->n_balancers);
+	fprintf(f, "control: {socket: ");
+	writer_text(f, config->control_socket);
+	fprintf(f, "}\n");
 	return writer_close(f, &text);
 }

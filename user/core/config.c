@@ -18,6 +18,12 @@ static const char *const forward_names[] = { "l2", "ipip", NULL };
 static const char *const protocol_names[] = { "tcp", "udp", NULL };
 static const char *const detector_names[] = { "kernel", "controller", NULL };
 static const char *const policy_names[] = { "maglev", NULL };
+static const char *const on_failure_names[] = {
+	[ON_FAILURE_RESET] = "reset", [ON_FAILURE_REHASH] = "rehash", [ON_FAILURE_DROP] = "drop", NULL
+};
+static const char *const syn_action_names[] = {
+	[SYN_LIMIT_OFF] = "off", [SYN_LIMIT_COUNT] = "count", [SYN_LIMIT_DROP] = "drop", NULL
+};
 
 #define POOL_UNKNOWN SIZE_MAX /* config_vip.pool until all pools are read */
 
@@ -195,30 +201,13 @@ static int read_probe(const struct node *node, void *into, struct config_error *
 	return reader_mapping(node, &mapping, into, error);
 }
 
-/* Printable ASCII: it is shown in messages, and a path is no place for surprises. */
-static int read_socket(const struct node *node, void *into, struct config_error *error)
-{
-	struct config *config = into;
-	size_t length = 0;
-
-	if (node->kind == NODE_TEXT)
-		while (node->text[length] >= ' ' && node->text[length] <= '~')
-			length++;
-	if (node->kind != NODE_TEXT || node->text[0] != '/' || node->text[length] ||
-	    length >= sizeof(config->control_socket))
-		return reader_expected(node, "socket", error, "an absolute path of at most %zu printable characters",
-				       sizeof(config->control_socket) - 1);
-	memcpy(config->control_socket, node->text, length + 1);
-	return 0;
-}
-
 static int read_control(const struct node *node, void *into, struct config_error *error)
 {
 	static const struct reader_mapping mapping = {
 		.what = "control",
 		.n_keys = 2,
 		.keys = {
-			{ "socket", false, read_socket, 0 },
+			{ "socket", false, reader_socket, offsetof(struct config, control_socket) },
 			{ "group", false, read_group, offsetof(struct config, control_group) },
 		},
 	};
@@ -226,7 +215,137 @@ static int read_control(const struct node *node, void *into, struct config_error
 	return reader_mapping(node, &mapping, into, error);
 }
 
+static int read_flows_max(const struct node *node, void *into, struct config_error *error)
+{
+	uint64_t number;
+	int err = reader_number(node, "max", CONFIG_FLOWS_MIN, CONFIG_FLOWS_MAX, &number, error);
+
+	if (!err)
+		*(uint32_t *)into = (uint32_t)number;
+	return err;
+}
+
+static int read_closed(const struct node *node, void *into, struct config_error *error)
+{
+	return reader_duration(node, "closed", 0, CONFIG_CLOSED_MAX_NS, into, error);
+}
+
+static int read_idle(const struct node *node, void *into, struct config_error *error)
+{
+	return reader_duration(node, "idle", CONFIG_IDLE_MIN_NS, CONFIG_IDLE_MAX_NS, into, error);
+}
+
+static int read_flows(const struct node *node, void *into, struct config_error *error)
+{
+	static const struct reader_mapping mapping = {
+		.what = "flows",
+		.n_keys = 3,
+		.keys = {
+			{ "max", false, read_flows_max, offsetof(struct config, flows_max) },
+			{ "closed", false, read_closed, offsetof(struct config, flows_closed_ns) },
+			{ "idle", false, read_idle, offsetof(struct config, flows_idle_ns) },
+		},
+	};
+
+	return reader_mapping(node, &mapping, into, error);
+}
+
 /* ---- vips ---- */
+
+static int read_on_failure(const struct node *node, void *into, struct config_error *error)
+{
+	size_t choice;
+	int err = reader_choice(node, "on_failure", on_failure_names, &choice, error);
+
+	if (!err)
+		*(enum on_failure *)into = (enum on_failure)choice;
+	return err;
+}
+
+static int read_rate(const struct node *node, void *into, struct config_error *error)
+{
+	uint64_t number;
+	int err = reader_number(node, "rate", 1, CONFIG_SYN_RATE_MAX, &number, error);
+
+	if (!err)
+		*(uint32_t *)into = (uint32_t)number;
+	return err;
+}
+
+static int read_burst(const struct node *node, void *into, struct config_error *error)
+{
+	uint64_t number;
+	int err = reader_number(node, "burst", 1, CONFIG_SYN_RATE_MAX, &number, error);
+
+	if (!err)
+		*(uint32_t *)into = (uint32_t)number;
+	return err;
+}
+
+/* Whether it fits the family is known when the whole VIP is read. */
+static int read_prefix(const struct node *node, void *into, struct config_error *error)
+{
+	uint64_t number;
+	int err = reader_number(node, "prefix", 1, 128, &number, error);
+
+	if (!err)
+		*(uint8_t *)into = (uint8_t)number;
+	return err;
+}
+
+static int read_syn_action(const struct node *node, void *into, struct config_error *error)
+{
+	size_t choice;
+	int err = reader_choice(node, "action", syn_action_names, &choice, error);
+
+	if (!err)
+		*(enum config_syn_action *)into = (enum config_syn_action)choice;
+	return err;
+}
+
+static int read_syn_limit(const struct node *node, void *into, struct config_error *error)
+{
+	static const struct reader_mapping mapping = {
+		.what = "syn_limit",
+		.n_keys = 4,
+		.keys = {
+			{ "rate", false, read_rate, offsetof(struct config_syn_limit, rate) },
+			{ "burst", false, read_burst, offsetof(struct config_syn_limit, burst) },
+			{ "prefix", false, read_prefix, offsetof(struct config_syn_limit, prefix) },
+			{ "action", false, read_syn_action, offsetof(struct config_syn_limit, action) },
+		},
+	};
+	struct config_syn_limit *limit = into;
+	int err;
+
+	limit->action = SYN_LIMIT_DROP;
+	err = reader_mapping(node, &mapping, limit, error);
+	if (!err && limit->action != SYN_LIMIT_OFF && !limit->rate)
+		return node_fail(node, error, "missing key in syn_limit, expected 'rate'");
+	return err;
+}
+
+/* What is said of it depends on the family and the protocol. */
+static int complete_syn_limit(const struct node *node, struct config_vip *vip, uint8_t bits, struct config_error *error)
+{
+	struct config_syn_limit *limit = &vip->syn_limit;
+
+	if (!node)
+		return 0;
+	if (vip->protocol != IPPROTO_TCP)
+		return node_fail(node, error,
+				 "syn_limit on a VIP of protocol udp, expected it on tcp only: UDP has no SYN");
+	if (limit->prefix > bits)
+		return reader_expected(reader_find(node, "prefix"), "prefix", error, "1 to %u bits: the VIP is IPv%c",
+				       bits, bits == 32 ? '4' : '6');
+	if (limit->action == SYN_LIMIT_OFF)
+		*limit = (struct config_syn_limit){ .action = SYN_LIMIT_OFF };
+	else if (!limit->prefix)
+		limit->prefix = bits == 32 ? 32 : 64;
+	if (!limit->burst)
+		limit->burst = 2 * limit->rate < CONFIG_SYN_RATE_MAX ? 2 * limit->rate : CONFIG_SYN_RATE_MAX;
+	return 0;
+}
 
 /* 5tuple, source or source/PREFIX. Whether the prefix fits the family is known when the whole VIP is read. */
 static int read_hash(const struct node *node, void *into, struct config_error *error)
@@ -269,7 +388,7 @@ static int read_vip(const struct node *node, struct config_vip *vip, struct conf
 {
 	static const struct reader_mapping mapping = {
 		.what = "a VIP",
-		.n_keys = 7,
+		.n_keys = 9,
 		.keys = {
 			{ "name", true, read_name, offsetof(struct config_vip, name) },
 			{ "address", true, read_address, offsetof(struct config_vip, address) },
@@ -278,8 +397,11 @@ static int read_vip(const struct node *node, struct config_vip *vip, struct conf
 			{ "pool", true, read_pool_name, offsetof(struct config_vip, pool) },
 			{ "policy", false, read_policy, 0 },
 			{ "hash", false, read_hash, 0 },
+			{ "on_failure", false, read_on_failure, offsetof(struct config_vip, on_failure) },
+			{ "syn_limit", false, read_syn_limit, offsetof(struct config_vip, syn_limit) },
 		},
 	};
+	const struct node *on_failure;
 	uint8_t bits;
 	int err = reader_mapping(node, &mapping, vip, error);
 
@@ -287,6 +409,7 @@ static int read_vip(const struct node *node, struct config_vip *vip, struct conf
 		return err;
 	vip->line = reader_find(node, "name")->line;
 	vip->column = reader_find(node, "name")->column;
+	on_failure = reader_find(node, "on_failure");
 	bits = address_is_v4(&vip->address) ? 32 : 128;
 	if (vip->hash_prefix > bits)
 		return reader_expected(reader_find(node, "hash"), "hash", error,
@@ -294,7 +417,11 @@ static int read_vip(const struct node *node, struct config_vip *vip, struct conf
 				       reader_find(node, "address")->text, bits == 32 ? '4' : '6');
 	if (vip->hash == HASH_SOURCE && !vip->hash_prefix)
 		vip->hash_prefix = bits;
-	return 0;
+	if (vip->protocol == IPPROTO_UDP && !on_failure)
+		vip->on_failure = ON_FAILURE_REHASH;
+	if (vip->protocol == IPPROTO_UDP && vip->on_failure == ON_FAILURE_RESET)
+		return reader_expected(on_failure, "on_failure", error, "rehash or drop: UDP has no reset");
+	return complete_syn_limit(reader_find(node, "syn_limit"), vip, bits, error);
 }
 
 static int read_vips(const struct node *node, void *into, struct config_error *error)
@@ -582,12 +709,13 @@ static int read_config(const struct node *root, struct config *config, struct co
 {
 	static const struct reader_mapping mapping = {
 		.what = "the configuration",
-		.n_keys = 7,
+		.n_keys = 8,
 		.keys = {
 			{ "interfaces", true, read_interfaces, 0 },
 			{ "seed", true, read_seed, offsetof(struct config, seed) },
 			{ "probe", false, read_probe, 0 },
 			{ "detector", false, read_detector, offsetof(struct config, detector) },
+			{ "flows", false, read_flows, 0 },
 			{ "control", false, read_control, 0 },
 			{ "vips", true, read_vips, 0 },
 			{ "pools", true, read_pools, 0 },
@@ -628,6 +756,9 @@ int config_parse(struct config **out, const char *text, size_t length, struct co
 	config->probe_hold_ns = 1000000000;
 	config->probe_cpu = -1;
 	config->detector = DETECTOR_KERNEL;
+	config->flows_max = CONFIG_FLOWS_DEFAULT;
+	config->flows_closed_ns = 60000000000;
+	config->flows_idle_ns = 3600000000000;
 	memcpy(config->control_socket, SHUNT_CONTROL_SOCKET, sizeof(SHUNT_CONTROL_SOCKET));
 	memcpy(config->control_group, "shunt", sizeof("shunt"));
 
@@ -670,9 +801,14 @@ static void format_vip(FILE *f, const struct config *config, const struct config
 		fprintf(f, "port: any, ");
 	fprintf(f, "pool: %s, policy: %s, ", config->pools[vip->pool].name, policy_names[0]);
 	if (vip->hash == HASH_5TUPLE)
-		fprintf(f, "hash: 5tuple}\n");
+		fprintf(f, "hash: 5tuple, ");
 	else
-		fprintf(f, "hash: source/%u}\n", vip->hash_prefix);
+		fprintf(f, "hash: source/%u, ", vip->hash_prefix);
+	fprintf(f, "on_failure: %s", on_failure_names[vip->on_failure]);
+	if (vip->syn_limit.action != SYN_LIMIT_OFF)
+		fprintf(f, ", syn_limit: {rate: %u, burst: %u, prefix: %u, action: %s}", vip->syn_limit.rate,
+			vip->syn_limit.burst, vip->syn_limit.prefix, syn_action_names[vip->syn_limit.action]);
+	fprintf(f, "}\n");
 }
 
 static void format_pool(FILE *f, const struct config_pool *pool)
@@ -693,7 +829,7 @@ static void format_pool(FILE *f, const struct config_pool *pool)
 
 char *config_format(const struct config *config)
 {
-	char interval[DURATION_TEXT_MAX], hold[DURATION_TEXT_MAX];
+	char interval[DURATION_TEXT_MAX], hold[DURATION_TEXT_MAX], closed[DURATION_TEXT_MAX], idle[DURATION_TEXT_MAX];
 	char *text = NULL;
 	size_t size;
 	FILE *f = open_memstream(&text, &size);
@@ -710,6 +846,9 @@ char *config_format(const struct config *config)
 	else
 		fprintf(f, "%d}\n", config->probe_cpu);
 	fprintf(f, "detector: %s\n", detector_names[config->detector == DETECTOR_KERNEL ? 0 : 1]);
+	fprintf(f, "flows: {max: %u, closed: %s, idle: %s}\n", config->flows_max,
+		duration_format(config->flows_closed_ns, closed, sizeof(closed)),
+		duration_format(config->flows_idle_ns, idle, sizeof(idle)));
 	fprintf(f, "control: {socket: ");
 	writer_text(f, config->control_socket);
 	fprintf(f, ", group: %s}\n", config->control_group);

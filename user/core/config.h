@@ -29,6 +29,15 @@
 #define CONFIG_MULTIPLIER_MAX (SHUNT_ROUNDS / 2)
 #define CONFIG_HOLD_MAX_NS 3600000000000ULL
 #define CONFIG_CPU_MAX 1023 /* glibc's CPU_SETSIZE - 1 */
+#define CONFIG_SYN_RATE_MAX 1000000 /* of `rate` and of `burst` */
+#define CONFIG_FLOWS_MIN 1024
+#define CONFIG_FLOWS_MAX 16777216 /* entries: 1.6 GB of journal */
+#define CONFIG_FLOWS_DEFAULT 262144
+#define CONFIG_CLOSED_MAX_NS 3600000000000ULL
+#define CONFIG_IDLE_MIN_NS 1000000000ULL
+#define CONFIG_IDLE_MAX_NS 604800000000000ULL /* a week */
+#define CONFIG_SOCKET_MAX 108 /* bytes of a Unix socket's path, with the terminating zero: sun_path of unix(7) */
+#define AGENT_CONTROL_SOCKET "/run/shunt/agent.sock"
 
 /* Where in the file and what: printed as "FILE:LINE:COLUMN: TEXT". Lines and columns count from 1. */
 struct config_error {
@@ -60,9 +69,9 @@ struct config_pool {
 /* `syn_limit: {rate: 100, burst: 200, prefix: 32, action: drop}`, TCP only; absent: off. */
 struct config_syn_limit {
 	enum config_syn_action { SYN_LIMIT_OFF, SYN_LIMIT_COUNT, SYN_LIMIT_DROP } action; /* default drop */
-	uint32_t rate; /* SYNs a second from one source prefix, 1 .. 1,000,000; required */
-	uint32_t burst; /* SYNs at once, 1 .. 1,000,000, default 2 x rate */
-	uint8_t prefix; /* bits of the source, 1..32 or 1..128; default 32 or 64 */
+	uint32_t rate; /* SYNs a second from one source prefix, 1 .. CONFIG_SYN_RATE_MAX; required but for `off` */
+	uint32_t burst; /* SYNs at once, 1 .. CONFIG_SYN_RATE_MAX, default 2 x rate */
+	uint8_t prefix; /* bits of the source, 1..32 or 1..128; default 32 or 64. All of it is 0 where it is off */
 };
 
 struct config_vip {
@@ -73,8 +82,7 @@ struct config_vip {
 	size_t pool; /* index into pools */
 	enum config_hash hash;
 	uint8_t hash_prefix; /* HASH_SOURCE: bits of the source that count, 1..32 or 1..128 */
-	enum on_failure
-		on_failure; /* `on_failure: reset|rehash|drop`; default reset; UDP: rehash or drop, default rehash */
+	enum on_failure on_failure; /* reset, rehash or drop, default reset; UDP: rehash or drop, default rehash */
 	struct config_syn_limit syn_limit;
 	unsigned line, column;
 };
@@ -88,10 +96,11 @@ struct config {
 	uint64_t probe_hold_ns; /* 0 .. 1 h, default 1 s */
 	int probe_cpu; /* CPU of the probing thread and the tick; -1 ("auto", the default): chosen */
 	enum config_detector detector;
-	uint32_t flows_max; /* `flows: {max: N}`: entries of the journal, 1024 .. 16,777,216, default 262,144 */
-	uint64_t flows_closed_ns; /* `closed`: a flow whose client said FIN is kept so long, default 60 s */
-	uint64_t flows_idle_ns; /* `idle`: a flow not seen for so long is asked whether it lives, default 1 h */
-	char control_socket[108]; /* default SHUNT_CONTROL_SOCKET */
+	uint32_t flows_max; /* `flows: {max: N}`: entries of the journal, CONFIG_FLOWS_MIN .. CONFIG_FLOWS_MAX */
+	uint64_t flows_closed_ns; /* `closed`: a flow whose client said FIN is kept so long; 0 .. 1 h, default 1 min */
+	uint64_t
+		flows_idle_ns; /* `idle`: a flow not seen for so long is asked whether it lives; 1 s .. 1 week, default 1 h */
+	char control_socket[CONFIG_SOCKET_MAX]; /* default SHUNT_CONTROL_SOCKET */
 	char control_group[CONFIG_NAME_MAX]; /* group that may read; default "shunt", ignored where it does not exist */
 	struct config_vip *vips; /* sorted by name; (address, protocol, port) unique */
 	size_t n_vips; /* 1 .. SHUNT_MAX_VIPS */
@@ -118,6 +127,7 @@ struct agent_config {
 	bool setup_vips; /* `setup_vips: true`: add the VIPs to lo, arp_ignore and arp_announce on the interfaces */
 	struct shunt_addr *balancers; /* whose probes are answered; none: anybody's */
 	size_t n_balancers; /* 0 .. AGENT_MAX_BALANCERS */
+	char control_socket[CONFIG_SOCKET_MAX]; /* `control: {socket: PATH}`, default AGENT_CONTROL_SOCKET */
 };
 
 int agent_config_parse(struct agent_config **out, const char *text, size_t length, struct config_error *error);

@@ -282,6 +282,21 @@ int reader_address(const struct node *node, const char *what, struct shunt_addr 
 	return 0;
 }
 
+/* Printable ASCII: it is shown in messages, and a path is no place for surprises. */
+int reader_socket(const struct node *node, void *out, struct config_error *error)
+{
+	size_t length = 0;
+
+	if (node->kind == NODE_TEXT)
+		while (node->text[length] >= ' ' && node->text[length] <= '~')
+			length++;
+	if (node->kind != NODE_TEXT || node->text[0] != '/' || node->text[length] || length >= CONFIG_SOCKET_MAX)
+		return reader_expected(node, "socket", error, "an absolute path of at most %d printable characters",
+				       CONFIG_SOCKET_MAX - 1);
+	memcpy(out, node->text, length + 1);
+	return 0;
+}
+
 static int compare_interfaces(const void *a, const void *b)
 {
 	return strcmp(a, b);

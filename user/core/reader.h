@@ -55,6 +55,9 @@ int reader_duration(const struct node *node, const char *what, uint64_t min_ns, 
 /* An address of one host: not unspecified, multicast, loopback, link-local IPv6 or broadcast. */
 int reader_address(const struct node *node, const char *what, struct shunt_addr *out, struct config_error *error);
 
+/* The path of a Unix socket: absolute, printable ASCII; `out` has CONFIG_SOCKET_MAX bytes. */
+int reader_socket(const struct node *node, void *out, struct config_error *error);
+
 /* The list of interfaces that both files have: *out is the caller's, even after an error. */
 int reader_interfaces(const struct node *node, char (**out)[IF_NAMESIZE], size_t *n, struct config_error *error);
 
