@@ -356,7 +356,7 @@ static void p4_the_mapping_is_a_function_of_the_living_not_of_history(void **sta
 	for (size_t p = 0; p < sizeof(pools) / sizeof(pools[0]); p++) {
 		size_t n = pools[p][0];
 		uint32_t n_slots = (uint32_t)pools[p][5];
-		int steps = n_slots > 10000 ? 12 : 150;
+		int steps = n_slots > 10000 ? 8 : 100;
 		struct table *t;
 
 		pool_make(n, (uint32_t)pools[p][1], (uint32_t)pools[p][2], pools[p][3], pools[p][4]);
@@ -553,6 +553,7 @@ static void the_heir_is_the_first_living_one_of_the_succession(void **state)
 
 static void the_heir_is_in_another_domain_wherever_one_lives(void **state)
 {
+	uint32_t both_unnamed = 0;
 	struct table *t;
 
 	(void)state;
@@ -578,6 +579,9 @@ static void the_heir_is_in_another_domain_wherever_one_lives(void **state)
 		snprintf(domains[i], sizeof(domains[i]), "rack-a");
 	t = build(pool, 7, 2003);
 	heirs_check(t, 7, 1);
+	for (uint32_t s = 0; s < 2003; s++)
+		both_unnamed += slots_of(t)[s].owner > 3 && slots_of(t)[s].heir > 3;
+	assert_true(both_unnamed > 200);
 	table_free(t);
 
 	/* Two racks, one goes down member by member. */
@@ -718,7 +722,6 @@ static void extreme_pools_are_built(void **state)
 	table_free(t);
 	pool_make(MAX_MEMBERS, 65535, 65535, 1, 3);
 	t = build(pool, MAX_MEMBERS, 65537);
-	heirs_check(t, MAX_MEMBERS, 65537);
 	table_free(t);
 	/* One far heavier than all others. */
 	pool_make(100, 1, 65535, 100, 1);
