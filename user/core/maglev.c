@@ -4,8 +4,9 @@
  * own; a free slot is then its slot (Eisenbud et al., "Maglev", NSDI 2016, 3.4, "population"). Knows nothing of names,
  * domains or who is alive: owners change with the configuration only.
  *
- * It leaves the paper in three points, because the paper's table moves too much when the pool changes: losing one of
- * 100 members moved 1.57 times that member's slots, one of 1000 moved 6.7 times (65,537 slots; here 1.1 and 1.0):
+ * It leaves the paper in three points, because the paper's table moves too much when the pool changes: the loss of one
+ * of 100 members moved 1.57 times its fair share of slots, that of one of 1000 moved 6.7 times (65,537 slots, equal
+ * weights). Here it is 1.0 for both, 1.2 at worst; shares may stray by 5 % for 100 members where the paper's by 0.1 %.
  *
  * - A turn that names a slot already taken has lapsed. The paper's member goes on until it finds a free one, so each
  *   slot's fate hangs on every earlier one. With lapsing turns a slot goes to the member that names it first, as in
