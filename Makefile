@@ -8,7 +8,7 @@ SAN := -fsanitize=address,undefined -fno-sanitize-recover=all
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Wwrite-strings
 INC := -Iinclude -Iuser -I$(BUILD)/skel
-CFLAGS := -std=gnu11 -O2 -g -fno-omit-frame-pointer -D_GNU_SOURCE -include include/shunt/banned.h $(WARN) $(INC) $(EXTRA_CFLAGS)
+CFLAGS := -std=gnu11 -O2 -g -fno-omit-frame-pointer -fno-strict-aliasing -D_GNU_SOURCE -include include/shunt/banned.h $(WARN) $(INC) $(EXTRA_CFLAGS)
 BPF_CFLAGS := -target bpf -mcpu=v3 -std=gnu11 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -Iinclude -Ibpf \
 	-idirafter /usr/include/$(shell uname -m)-linux-gnu
 LDFLAGS := $(EXTRA_LDFLAGS)
@@ -88,7 +88,7 @@ $(BUILD)/tests/unit/%: $(BUILD)/san/tests/unit/%.o $(patsubst %.c,$(BUILD)/san/%
 	$(call say,LD)
 	$(Q)$(CC) $(SAN) $^ -lcmocka -lyaml -ljansson -lm -o $@
 # The control socket has nothing of the kernel in it: its hostile clients are met here.
-$(BUILD)/tests/unit/control_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,control answer ledger)
+$(BUILD)/tests/unit/control_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,control answer ledger shuntd)
 $(PACKET): $(BUILD)/tests/packet/%: $(BUILD)/obj/tests/packet/%.o \
 		$(call obj,$(filter-out %_test.c %.bpf.c,$(wildcard tests/packet/*.c)) $(CORE)) | $(BUILD)/.deps-check
 	@mkdir -p $(@D)
