@@ -73,7 +73,7 @@ static int tick_judge(__u32 i, struct tick_round *t)
 	if (!s || !d || !b)
 		return 1;
 	word = *(volatile __u32 *)&b->word;
-	if (!s->discriminator || BACKEND_WORD_STATE(word) != BACKEND_UP)
+	if (!s->discriminator || !word_is_judged(word))
 		return 0;
 	switch (silence_judge(s, d, &t->witnesses, id, t->now_ns, &why)) {
 	case SILENCE_CONVICTED:

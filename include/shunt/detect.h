@@ -15,6 +15,12 @@
 #include "shunt/abi.h"
 #include "shunt/siphash.h" /* __always_inline */
 
+/* Whose silence is judged: who has flows to lose. */
+static __always_inline int word_is_judged(__u32 word)
+{
+	return BACKEND_WORD_STATE(word) == BACKEND_UP || BACKEND_WORD_STATE(word) == BACKEND_DRAINING;
+}
+
 /* The two sessions with the highest answered round, so that each session finds the best one that is not itself. */
 struct witnesses {
 	__u64 round[2];

@@ -137,28 +137,28 @@ static void set_up(uint16_t id, bool up)
 }
 
 /* Pools in the order of the configuration: gpus has ids 1 to 3, spare id 4; sorted by name as well. */
-static void backends_fill(struct shuntd *s)
+static void runs_fill(struct shuntd *s)
 {
-	s->n_backends = 4;
-	s->backends = calloc(s->n_backends, sizeof(*s->backends));
-	s->pools = calloc(s->config->n_pools, sizeof(*s->pools));
-	for (size_t p = 0, id = 1; p < s->config->n_pools; p++) {
-		const struct config_pool *pool = &s->config->pools[p];
+	for (size_t p = 0; p < s->config->n_pools; p++) {
+		const struct config_pool *conf = &s->config->pools[p];
+		struct pool_run *pool = pool_run_add(s, conf);
 		struct table_member members[3];
 
-		for (size_t i = 0; i < pool->n_backends; i++, id++) {
-			s->backends[id - 1] =
-				(struct backend_run){ .id = (uint16_t)id, .conf = &pool->backends[i], .pool = p };
-			members[i] = (struct table_member){ .id = (uint16_t)id,
+		for (size_t i = 0; i < conf->n_backends; i++) {
+			const struct backend_run *b = backend_run_add(s, &conf->backends[i], pool);
+
+			members[i] = (struct table_member){ .id = b->id,
 							    .alive = true,
-							    .weight = pool->backends[i].weight,
-							    .name = pool->backends[i].name,
-							    .domain = pool->backends[i].domain };
-			set_up((uint16_t)id, true);
+							    .weight = b->conf.weight,
+							    .name = b->conf.name,
+							    .domain = b->conf.domain };
+			set_up(b->id, true);
 		}
-		assert_int_equal(
-			table_build(&s->pools[p].table, members, pool->n_backends, pool->n_slots, s->config->seed), 0);
+		assert_int_equal(table_build(&pool->table, members, conf->n_backends, conf->n_slots, s->config->seed),
+				 0);
 	}
+	for (size_t v = 0; v < s->config->n_vips; v++)
+		vip_run_add(s, &s->config->vips[v], s->pools[s->config->vips[v].pool]);
 }
 
 static int rig_open(void **state)
@@ -178,7 +178,7 @@ static int rig_open(void **state)
 		print_error("%u:%u: %s\n", error.line, error.column, error.text);
 		return -1;
 	}
-	backends_fill(s);
+	runs_fill(s);
 	s->xdp_mode = rig.modes;
 	snprintf(rig.modes[0], sizeof(rig.modes[0]), "native");
 	snprintf(rig.modes[1], sizeof(rig.modes[1]), "generic");
@@ -191,29 +191,22 @@ static int rig_close(void **state)
 
 	(void)state;
 	control_close(s->control);
-	for (size_t i = 0; i < s->config->n_pools; i++)
-		table_free(s->pools[i].table);
 	ledger_close(s->ledger);
-	free(s->backends);
-	free(s->pools);
+	runs_free(s);
 	config_free(s->config);
 	unlink(rig.path);
 	rmdir(rig.directory);
 	return 0;
 }
 
-/* Make `backend show` a big answer: the same backend many times. */
+/* Make `backend show` a big answer: a backend's name many times. */
 static void rig_crowd(void)
 {
-	struct backend_run *crowd = calloc(N_CROWD, sizeof(*crowd));
+	struct config_backend conf = rig.s.backends[0]->conf;
+	struct pool_run *pool = rig.s.backends[0]->pool;
 
-	for (size_t i = 0; i < N_CROWD; i++) {
-		crowd[i] = rig.s.backends[0];
-		crowd[i].id = (uint16_t)(i % 3 + 1);
-	}
-	free(rig.s.backends);
-	rig.s.backends = crowd;
-	rig.s.n_backends = N_CROWD;
+	while (rig.s.n_backends < N_CROWD)
+		backend_run_add(&rig.s, &conf, pool);
 }
 
 /* Add an event; its log line goes nowhere. */
@@ -598,7 +591,7 @@ static struct slot slot_of(const char *source, uint16_t port)
 	address_parse(&flow.source, source);
 	address_parse(&flow.destination, "203.0.113.10");
 	vip_hash_mask(mask, &vip);
-	slots = table_slots(rig.s.pools[0].table, &n_slots);
+	slots = table_slots(rig.s.pools[0]->table, &n_slots);
 	return slots[hash_slot(flow_hash_under(&flow, rig.s.config->seed, mask), n_slots)];
 }
 

@@ -90,7 +90,9 @@ static bool backend_is_up(const void *shuntd, uint16_t id)
 /* NULL for id 0 and for ids that nobody has. */
 static const char *backend_name(const struct shuntd *s, uint16_t id)
 {
-	return id && id <= s->n_backends ? s->backends[id - 1].conf->name : NULL;
+	const struct backend_run *b = backend_by_id(s, id);
+
+	return b ? b->conf.name : NULL;
 }
 
 static void traffic_set(json_t *object, bool known, const struct traffic *t)
@@ -107,10 +109,9 @@ static const char *protocol_name(uint8_t protocol)
 
 /* ---- vip ---- */
 
-static json_t *vip_json(const struct shuntd *s, size_t i)
+static json_t *vip_json(const struct shuntd *s, const struct vip_run *run)
 {
-	const struct config_vip *v = &s->config->vips[i];
-	const struct config_pool *pool = &s->config->pools[v->pool];
+	const struct config_vip *v = &run->conf;
 	struct traffic t;
 	char hash[32];
 	json_t *o;
@@ -123,8 +124,9 @@ static json_t *vip_json(const struct shuntd *s, size_t i)
 		snprintf(hash, sizeof(hash), "source/%u", v->hash_prefix);
 	o = json_pack("{s:s, s:o, s:s, s:i, s:s, s:s, s:s, s:i, s:i}", "name", v->name, "address",
 		      address_json(&v->address), "protocol", protocol_name(v->protocol), "port", v->port, "pool",
-		      pool->name, "policy", "maglev", "hash", hash, "id", (int)i, "slots", (int)pool->n_slots);
-	traffic_set(o, !dataplane_vip_traffic(s->dataplane, (uint32_t)i, &t), &t);
+		      run->pool->name, "policy", "maglev", "hash", hash, "id", (int)run->id, "slots",
+		      (int)run->pool->n_slots);
+	traffic_set(o, !dataplane_vip_traffic(s->dataplane, run->id, &t), &t);
 	return o;
 }
 
@@ -133,9 +135,9 @@ static json_t *vip_show(struct request *r)
 	const char *name = arg_string(r, "name");
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < r->shuntd->config->n_vips; i++)
-		if (!name || !strcmp(name, r->shuntd->config->vips[i].name))
-			json_array_append_new(list, vip_json(r->shuntd, i));
+	for (size_t i = 0; i < r->shuntd->n_vips; i++)
+		if (!name || !strcmp(name, r->shuntd->vips[i]->conf.name))
+			json_array_append_new(list, vip_json(r->shuntd, r->shuntd->vips[i]));
 	if (!name || json_array_size(list))
 		return list;
 	json_decref(list);
@@ -161,12 +163,11 @@ static json_t *backend_json(const struct shuntd *s, const struct backend_run *b)
 			 hop->dst_mac[2], hop->dst_mac[3], hop->dst_mac[4], hop->dst_mac[5]);
 		if_indextoname(hop->ifindex, egress);
 	}
-	o = json_pack("{s:s, s:s, s:i, s:o, s:s, s:i, s:s, s:s, s:s, s:s?, s:o}", "name", b->conf->name, "pool",
-		      s->config->pools[b->pool].name, "id", b->id, "address", address_json(&b->conf->address),
-		      "forward", b->conf->forward == FORWARD_L2 ? "l2" : "ipip", "weight", (int)b->conf->weight,
-		      "domain", b->conf->domain, "state", backend_state_name(word), "verdict",
-		      backend_verdict_name(word), "since", *since ? since : NULL, "since_ns",
-		      integer_or_null(b->since_ns, b->since_ns));
+	o = json_pack("{s:s, s:s, s:i, s:o, s:s, s:i, s:s, s:s, s:s, s:s?, s:o}", "name", b->conf.name, "pool",
+		      b->pool->name, "id", b->id, "address", address_json(&b->conf.address), "forward",
+		      b->conf.forward == FORWARD_L2 ? "l2" : "ipip", "weight", (int)b->conf.weight, "domain",
+		      b->conf.domain, "state", backend_state_name(word), "verdict", backend_verdict_name(word), "since",
+		      *since ? since : NULL, "since_ns", integer_or_null(b->since_ns, b->since_ns));
 	traffic_set(o, !dataplane_backend_traffic(s->dataplane, b->id, &t), &t);
 	json_object_set_new(o, "egress", *egress ? json_string(egress) : json_null());
 	json_object_set_new(o, "mac", *mac ? json_string(mac) : json_null());
@@ -182,8 +183,8 @@ static json_t *backends_json(struct request *r, json_t *(*json)(const struct shu
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < r->shuntd->n_backends; i++)
-		if (!name || !strcmp(name, r->shuntd->backends[i].conf->name))
-			json_array_append_new(list, json(r->shuntd, &r->shuntd->backends[i]));
+		if (!name || !strcmp(name, r->shuntd->backends[i]->conf.name))
+			json_array_append_new(list, json(r->shuntd, r->shuntd->backends[i]));
 	if (!name || json_array_size(list))
 		return list;
 	json_decref(list);
@@ -214,8 +215,8 @@ static json_t *probe_json(const struct shuntd *s, const struct backend_run *b)
 	uint64_t answered_ns = load(&session->answered_ns), now = now_ns();
 	uint64_t lost = asked > answers ? asked - answers : 0;
 	bool known = answers > 0;
-	json_t *o = json_pack("{s:s, s:o, s:s, s:I, s:I, s:o}", "backend", b->conf->name, "address",
-			      address_json(&b->conf->address), "state", backend_state_name(backend_word(s, b->id)),
+	json_t *o = json_pack("{s:s, s:o, s:s, s:I, s:I, s:o}", "backend", b->conf.name, "address",
+			      address_json(&b->conf.address), "state", backend_state_name(backend_word(s, b->id)),
 			      "rounds_asked", (json_int_t)asked, "answers", (json_int_t)answers, "loss_permille",
 			      integer_or_null(asked, asked ? lost * 1000 / asked : 0));
 
@@ -281,43 +282,44 @@ static json_t *stats_show(struct request *r)
 
 /* ---- slot ---- */
 
-static void slots_count(json_t *list, const struct shuntd *s, size_t pool, uint32_t (*counts)[2])
+static void slots_count(json_t *list, const struct shuntd *s, const struct pool_run *pool, uint32_t (*counts)[2])
 {
 	uint32_t n_slots = 0;
-	const struct slot *slots = table_slots(s->pools[pool].table, &n_slots);
+	const struct slot *slots = table_slots(pool->table, &n_slots);
 
-	memset(counts, 0, (s->n_backends + 1) * sizeof(*counts));
+	memset(counts, 0, SHUNT_MAX_BACKENDS * sizeof(*counts));
 	for (uint32_t i = 0; i < n_slots; i++) {
-		if (slots[i].owner <= s->n_backends)
+		if (slots[i].owner < SHUNT_MAX_BACKENDS)
 			counts[slots[i].owner][0]++;
-		if (slots[i].heir <= s->n_backends)
+		if (slots[i].heir < SHUNT_MAX_BACKENDS)
 			counts[slots[i].heir][1]++;
 	}
-	for (size_t i = 0; i < s->n_backends; i++)
-		if (s->backends[i].pool == pool)
-			json_array_append_new(list, json_pack("{s:s, s:i, s:s, s:i, s:i}", "pool",
-							      s->config->pools[pool].name, "slots", (int)n_slots,
-							      "backend", s->backends[i].conf->name, "owner",
-							      (int)counts[i + 1][0], "heir", (int)counts[i + 1][1]));
+	for (size_t i = 0; i < s->n_backends; i++) {
+		const struct backend_run *b = s->backends[i];
+
+		if (b->pool == pool)
+			json_array_append_new(list, json_pack("{s:s, s:i, s:s, s:i, s:i}", "pool", pool->name, "slots",
+							      (int)n_slots, "backend", b->conf.name, "owner",
+							      (int)counts[b->id][0], "heir", (int)counts[b->id][1]));
+	}
 }
 
-static json_t *slot_json(struct request *r, size_t pool, json_int_t number)
+static json_t *slot_json(struct request *r, const struct pool_run *pool, json_int_t number)
 {
 	const struct shuntd *s = r->shuntd;
 	uint32_t n_slots = 0;
-	const struct slot *slots = table_slots(s->pools[pool].table, &n_slots);
+	const struct slot *slots = table_slots(pool->table, &n_slots);
 	uint16_t ids[8]; /* enough of the order of succession to see who follows */
 	json_t *succession;
 	size_t n;
 
 	if (number < 0 || number >= n_slots)
-		return refuse(r, CONTROL_REFUSED, "pool '%s' has slots 0 to %u", s->config->pools[pool].name,
-			      n_slots ? n_slots - 1 : 0);
+		return refuse(r, CONTROL_REFUSED, "pool '%s' has slots 0 to %u", pool->name, n_slots ? n_slots - 1 : 0);
 	succession = json_array();
-	n = table_succession(s->pools[pool].table, (uint32_t)number, ids, sizeof(ids) / sizeof(*ids));
+	n = table_succession(pool->table, (uint32_t)number, ids, sizeof(ids) / sizeof(*ids));
 	for (size_t i = 0; i < n; i++)
 		json_array_append_new(succession, json_string(backend_name(s, ids[i])));
-	return json_pack("{s:s, s:I, s:s?, s:s?, s:o}", "pool", s->config->pools[pool].name, "slot", number, "owner",
+	return json_pack("{s:s, s:I, s:s?, s:s?, s:o}", "pool", pool->name, "slot", number, "owner",
 			 backend_name(s, slots[number].owner), "heir", backend_name(s, slots[number].heir),
 			 "succession", succession);
 }
@@ -333,17 +335,17 @@ static json_t *slot_show(struct request *r)
 
 	if (slot && !name)
 		return refuse(r, CONTROL_MISUSE, "a slot is one of a pool's: name the pool");
-	counts = calloc(s->n_backends + 1, sizeof(*counts));
+	counts = calloc(SHUNT_MAX_BACKENDS, sizeof(*counts));
 	list = json_array();
-	for (size_t i = 0; counts && i < s->config->n_pools; i++) {
-		if (name && strcmp(name, s->config->pools[i].name))
+	for (size_t i = 0; counts && i < s->n_pools; i++) {
+		if (s->pools[i]->removed || (name && strcmp(name, s->pools[i]->name)))
 			continue;
 		found = true;
 		if (slot) {
 			json_decref(list);
-			list = slot_json(r, i, json_integer_value(slot));
+			list = slot_json(r, s->pools[i], json_integer_value(slot));
 		} else {
-			slots_count(list, s, i, counts);
+			slots_count(list, s, s->pools[i], counts);
 		}
 	}
 	free(counts);
@@ -413,34 +415,34 @@ static int endpoint_parse(struct shunt_addr *address, uint16_t *port, const char
  * The VIP that args name, by name, or by address and port as a packet finds it: the exact port first, then every
  * port. *port becomes the flow's destination port.
  */
-static const struct config_vip *vip_find(struct request *r, const char *text, uint16_t *port)
+static const struct vip_run *vip_named(struct request *r, const char *text, uint16_t *port)
 {
-	const struct config *c = r->shuntd->config;
-	const struct config_vip *exact = NULL, *any = NULL, *v;
+	const struct shuntd *s = r->shuntd;
+	const struct vip_run *exact = NULL, *any = NULL, *v = vip_find(s, text);
 	struct shunt_addr address;
 
-	for (v = c->vips; v < c->vips + c->n_vips; v++) {
-		if (strcmp(v->name, text))
-			continue;
-		*port = v->port;
-		if (v->port || v->hash == HASH_SOURCE)
+	if (v) {
+		*port = v->conf.port;
+		if (v->conf.port || v->conf.hash == HASH_SOURCE)
 			return v;
 		refuse(r, CONTROL_REFUSED, "VIP '%s' has every port and hashes it: name its address and a port",
-		       v->name);
+		       v->conf.name);
 		return NULL;
 	}
 	if (endpoint_parse(&address, port, text)) {
 		refuse_unknown(r, "VIP", text);
 		return NULL;
 	}
-	for (v = c->vips; v < c->vips + c->n_vips; v++) {
-		const struct config_vip **place = v->port == *port ? &exact : v->port ? NULL : &any;
+	for (size_t i = 0; i < s->n_vips; i++) {
+		const struct vip_run **place;
 
-		if (!place || memcmp(&v->address, &address, sizeof(address)))
+		v = s->vips[i];
+		place = v->conf.port == *port ? &exact : v->conf.port ? NULL : &any;
+		if (!place || memcmp(&v->conf.address, &address, sizeof(address)))
 			continue;
 		if (*place) {
 			refuse(r, CONTROL_REFUSED, "VIPs '%s' and '%s' share that address and port: name one",
-			       (*place)->name, v->name);
+			       (*place)->conf.name, v->conf.name);
 			return NULL;
 		}
 		*place = v;
@@ -488,6 +490,7 @@ static json_t *flow_where(struct request *r)
 	const char *source = arg_string(r, "source"), *name = arg_string(r, "vip");
 	uint16_t source_port, port = 0;
 	uint64_t mask[SHUNT_FLOW_WORDS];
+	const struct vip_run *run;
 	const struct config_vip *vip;
 	const struct slot *slots;
 	uint32_t n_slots = 0;
@@ -503,9 +506,10 @@ static json_t *flow_where(struct request *r)
 	if (endpoint_parse(&flow.source, &source_port, source))
 		return refuse(r, CONTROL_MISUSE, "a source is ADDRESS:PORT or [ADDRESS]:PORT, not '%s'",
 			      quoted(source));
-	vip = vip_find(r, name, &port);
-	if (!vip)
+	run = vip_named(r, name, &port);
+	if (!run)
 		return NULL;
+	vip = &run->conf;
 	if (address_is_v4(&flow.source) != address_is_v4(&vip->address))
 		return refuse(r, CONTROL_REFUSED, "VIP '%s' is of the other address family", vip->name);
 
@@ -514,7 +518,7 @@ static json_t *flow_where(struct request *r)
 	flow.destination_port = htons(port);
 	flow.protocol = vip->protocol;
 	vip_hash_mask(mask, vip);
-	slots = table_slots(s->pools[vip->pool].table, &n_slots);
+	slots = table_slots(run->pool->table, &n_slots);
 	flow_choose(&way, flow_hash_under(&flow, s->config->seed, mask), slots, n_slots, backend_is_up, s);
 
 	f = open_memstream(&why, &size);

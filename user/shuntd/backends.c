@@ -30,6 +30,8 @@ const char *backend_state_name(uint32_t word)
 		return "up";
 	case BACKEND_DOWN:
 		return "down";
+	case BACKEND_DRAINING:
+		return "draining";
 	default:
 		return "unused";
 	}
@@ -46,6 +48,12 @@ const char *backend_verdict_name(uint32_t word)
 		return "silent";
 	case VERDICT_UNRESOLVED:
 		return "unresolved";
+	case VERDICT_DRAINED:
+		return "drained";
+	case VERDICT_ASKED:
+		return "asked";
+	case VERDICT_REMOVED:
+		return "removed";
 	default:
 		return "none";
 	}
@@ -58,7 +66,9 @@ static struct backend *record(struct shuntd *s, const struct backend_run *b)
 
 static const char *name_of(const struct shuntd *s, uint32_t id)
 {
-	return id >= 1 && id <= s->n_backends ? s->backends[id - 1].conf->name : "?";
+	const struct backend_run *b = backend_by_id(s, id);
+
+	return b ? b->conf.name : "?";
 }
 
 /* Note the word that is in force now as seen. */
@@ -70,9 +80,9 @@ static void word_seen(struct backend_run *b, uint32_t word, uint64_t at_ns)
 }
 
 /* Bring the pool's heirs into line with who is alive; pools_swap() hands the table to the kernel. */
-static void pool_follow(struct shuntd *s, const struct backend_run *b, bool alive)
+static void pool_follow(const struct backend_run *b, bool alive)
 {
-	struct pool_run *pool = &s->pools[b->pool];
+	struct pool_run *pool = b->pool;
 	uint64_t start = clock_ns(CLOCK_MONOTONIC);
 	int changed = table_set_alive(pool->table, b->id, alive);
 
@@ -87,8 +97,8 @@ static void pool_follow(struct shuntd *s, const struct backend_run *b, bool aliv
  */
 static void pools_swap(struct shuntd *s)
 {
-	for (size_t p = 0; p < s->config->n_pools; p++) {
-		struct pool_run *pool = &s->pools[p];
+	for (size_t p = 0; p < s->n_pools; p++) {
+		struct pool_run *pool = s->pools[p];
 		const struct slot *slots;
 		uint32_t n_slots;
 		uint64_t at;
@@ -98,13 +108,13 @@ static void pools_swap(struct shuntd *s)
 			continue;
 		slots = table_slots(pool->table, &n_slots);
 		at = clock_ns(CLOCK_MONOTONIC);
-		err = dataplane_set_table(s->dataplane, (uint32_t)p, slots, n_slots);
+		err = dataplane_set_table(s->dataplane, pool->id, slots, n_slots);
 		if (err) {
-			ledger_add(s->ledger, at, "pool", s->config->pools[p].name, "table kept", strerror(-err), NULL);
+			ledger_add(s->ledger, at, "pool", pool->name, "table kept", strerror(-err), NULL);
 			continue; /* tried again after the next change; the old table is still a right one */
 		}
 		pool->rebuilt_ns = at;
-		ledger_add(s->ledger, at, "pool", s->config->pools[p].name, "table rebuilt", "the living changed",
+		ledger_add(s->ledger, at, "pool", pool->name, "table rebuilt", "the living changed",
 			   json_pack("{s:I, s:I}", "heirs_changed", (json_int_t)pool->heirs_changed, "build_us",
 				     (json_int_t)(pool->build_ns / 1000)));
 		pool->heirs_changed = 0;
@@ -117,8 +127,8 @@ static void backend_down(struct shuntd *s, struct backend_run *b, uint32_t word,
 {
 	word_seen(b, word, at_ns);
 	admission_reset(&b->admission, true);
-	ledger_add(s->ledger, at_ns, "backend", b->conf->name, "down", backend_verdict_name(word), evidence);
-	pool_follow(s, b, false);
+	ledger_add(s->ledger, at_ns, "backend", b->conf.name, "down", backend_verdict_name(word), evidence);
+	pool_follow(b, false);
 }
 
 void backends_event(struct shuntd *s, const struct event *e)
@@ -132,9 +142,9 @@ void backends_event(struct shuntd *s, const struct event *e)
 				     (json_int_t)e->last_round));
 		return;
 	}
-	if (e->kind != EVENT_SILENT || e->backend < 1 || e->backend > s->n_backends)
+	b = e->kind == EVENT_SILENT ? backend_by_id(s, e->backend) : NULL;
+	if (!b)
 		return;
-	b = &s->backends[e->backend - 1];
 	if (BACKEND_WORD_STATE(b->last_word) != BACKEND_UP)
 		return; /* backends_run() saw the word first */
 	evidence = json_pack("{s:i, s:I, s:I, s:I, s:I, s:s, s:I}", "rounds", (int)s->config->probe_multiplier,
@@ -148,11 +158,11 @@ void backends_event(struct shuntd *s, const struct event *e)
 /* The way to a backend: 0 or -errno. */
 static int backend_way(struct shuntd *s, const struct backend_run *b, struct nexthop *way)
 {
-	int err = netlink_resolve(s->netlink, &b->conf->address, way);
+	int err = netlink_resolve(s->netlink, &b->conf.address, way);
 
-	if (!err && b->conf->forward == FORWARD_L2 && !way->on_link)
+	if (!err && b->conf.forward == FORWARD_L2 && !way->on_link)
 		return -EMULTIHOP; /* rewriting the MAC reaches the gateway only, which would send the VIP's packet back */
-	if (!err && b->conf->forward == FORWARD_IPIP && !(way->local.w[0] | way->local.w[3]))
+	if (!err && b->conf.forward == FORWARD_IPIP && !(way->local.w[0] | way->local.w[3]))
 		return -EADDRNOTAVAIL;
 	return err;
 }
@@ -183,13 +193,13 @@ static void record_write(struct shuntd *s, struct backend_run *b, const struct n
 
 	/* A packet in between is dropped as NO_NEIGHBOUR rather than sent to half an address. */
 	__atomic_store_n(&r->egress_ifindex, 0, __ATOMIC_SEQ_CST);
-	r->forward = b->conf->forward;
-	r->family = address_is_v4(&b->conf->address) ? AF_INET : AF_INET6;
+	r->forward = b->conf.forward;
+	r->family = address_is_v4(&b->conf.address) ? AF_INET : AF_INET6;
 	r->mtu_bytes = way->mtu_bytes;
 	memcpy(r->dst_mac, way->dst_mac, sizeof(r->dst_mac));
 	memcpy(r->src_mac, way->src_mac, sizeof(r->src_mac));
 	r->local = way->local;
-	r->address = b->conf->address;
+	r->address = b->conf.address;
 	dataplane_add_egress(s->dataplane, way->ifindex);
 	__atomic_store_n(&r->egress_ifindex, way->ifindex, __ATOMIC_SEQ_CST);
 }
@@ -200,7 +210,7 @@ void backends_resolve(struct shuntd *s)
 	size_t n_resolved = 0;
 
 	for (size_t i = 0; i < s->n_backends; i++) {
-		struct backend_run *b = &s->backends[i];
+		struct backend_run *b = s->backends[i];
 		int err = backend_way(s, b, &way);
 		char mac[18];
 
@@ -214,7 +224,7 @@ void backends_resolve(struct shuntd *s)
 			record_write(s, b, &way);
 			snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", way.dst_mac[0], way.dst_mac[1],
 				 way.dst_mac[2], way.dst_mac[3], way.dst_mac[4], way.dst_mac[5]);
-			ledger_add(s->ledger, 0, "backend", b->conf->name, "resolved",
+			ledger_add(s->ledger, 0, "backend", b->conf.name, "resolved",
 				   b->ever_resolved ? "its way changed" : "first",
 				   json_pack("{s:s, s:i, s:i}", "mac", mac, "ifindex", (int)way.ifindex, "mtu",
 					     (int)way.mtu_bytes));
@@ -224,13 +234,13 @@ void backends_resolve(struct shuntd *s)
 		}
 		/* The last known way stays in the record: whether the backend lives is for the heartbeats to say. */
 		if (b->resolved || !b->way_error || b->way_error != err)
-			ledger_add(s->ledger, 0, "backend", b->conf->name, "unresolved", way_error(err), NULL);
+			ledger_add(s->ledger, 0, "backend", b->conf.name, "unresolved", way_error(err), NULL);
 		b->resolved = false;
 		b->way_error = err;
 	}
 	/* No route at all to one backend, where others have theirs: it can't be asked, so it can't be found silent. */
 	for (size_t i = 0; i < s->n_backends; i++) {
-		struct backend_run *b = &s->backends[i];
+		struct backend_run *b = s->backends[i];
 		uint32_t word = record(s, b)->word, down = BACKEND_WORD(BACKEND_DOWN, VERDICT_UNRESOLVED);
 
 		if (b->resolved || b->way_error == -EHOSTUNREACH || !n_resolved ||
@@ -262,7 +272,7 @@ void backends_run(struct shuntd *s)
 	};
 
 	for (size_t i = 0; i < s->n_backends; i++) {
-		struct backend_run *b = &s->backends[i];
+		struct backend_run *b = s->backends[i];
 		struct session *session = &dataplane_sessions(s->dataplane)[b->id];
 		uint32_t word = __atomic_load_n(&record(s, b)->word, __ATOMIC_SEQ_CST);
 
@@ -280,10 +290,10 @@ void backends_run(struct shuntd *s)
 		if (!admission_update(&b->admission, &limits, now, session->answers, session->answered_ns) ||
 		    !b->ever_resolved)
 			continue;
-		pool_follow(s, b, true);
+		pool_follow(b, true);
 		word_seen(b, BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING), now);
 		__atomic_store_n(&record(s, b)->word, b->last_word, __ATOMIC_SEQ_CST);
-		ledger_add(s->ledger, 0, "backend", b->conf->name, "up",
+		ledger_add(s->ledger, 0, "backend", b->conf.name, "up",
 			   b->admission.was_up ? "answered for the hold time" : "answering",
 			   json_pack("{s:I, s:I}", "answers", (json_int_t)session->answers, "rtt_us",
 				     (json_int_t)(session->rtt_ns / 1000)));
@@ -292,10 +302,10 @@ void backends_run(struct shuntd *s)
 	pools_swap(s);
 }
 
-static int pool_open(struct shuntd *s, size_t pool, const char **why)
+/* Build a pool's table from those of its backends that are not removed and hand it to the kernel. */
+static int pool_open(struct shuntd *s, struct pool_run *pool, const char **why)
 {
-	const struct config_pool *conf = &s->config->pools[pool];
-	struct table_member *members = calloc(conf->n_backends, sizeof(*members));
+	struct table_member *members = calloc(s->n_backends, sizeof(*members));
 	const struct slot *slots;
 	uint32_t n_slots;
 	size_t n = 0;
@@ -304,40 +314,117 @@ static int pool_open(struct shuntd *s, size_t pool, const char **why)
 	if (!members)
 		return -ENOMEM;
 	for (size_t i = 0; i < s->n_backends; i++) {
-		const struct backend_run *b = &s->backends[i];
+		const struct backend_run *b = s->backends[i];
 
 		if (b->pool == pool)
 			members[n++] = (struct table_member){ .id = b->id,
 							      .alive = false,
-							      .weight = b->conf->weight,
-							      .name = b->conf->name,
-							      .domain = b->conf->domain };
+							      .weight = b->conf.weight,
+							      .name = b->conf.name,
+							      .domain = b->conf.domain };
 	}
-	err = table_build(&s->pools[pool].table, members, n, conf->n_slots, s->config->seed);
+	err = table_build(&pool->table, members, n, pool->n_slots, s->config->seed);
 	free(members);
 	if (err)
 		return err;
-	slots = table_slots(s->pools[pool].table, &n_slots);
-	err = dataplane_set_table(s->dataplane, (uint32_t)pool, slots, n_slots);
+	slots = table_slots(pool->table, &n_slots);
+	err = dataplane_set_table(s->dataplane, pool->id, slots, n_slots);
 	if (err)
 		*why = "cannot load a table into the kernel";
 	return err;
 }
 
-static int vips_open(struct shuntd *s, const char **why)
+static uint32_t vip_flags(const struct shuntd *s, const struct vip_run *v)
 {
+	uint32_t flags = 0;
+
+	if (v->conf.protocol != IPPROTO_TCP)
+		return 0;
+	flags |= VIP_JOURNAL;
+	flags |= v->migrating ? VIP_MIGRATING : 0;
+	flags |= s->confirm ? VIP_CONFIRM : 0;
+	flags |= v->conf.syn_limit.action != SYN_LIMIT_OFF ? VIP_POLICED : 0;
+	return flags;
+}
+
+static int vip_write(struct shuntd *s, const struct vip_run *v)
+{
+	struct vip_key key = { .address = v->conf.address, .port = htons(v->conf.port), .protocol = v->conf.protocol };
+	struct vip vip = { .id = v->id,
+			   .table = v->pool->id,
+			   .n_slots = v->pool->n_slots,
+			   .flags = vip_flags(s, v),
+			   .on_failure = v->conf.on_failure,
+			   .n_slots_before = v->migrating ? v->n_slots_before : 0 };
+
+	vip_hash_mask((uint64_t *)vip.hash_mask, &v->conf);
+	return dataplane_set_vip(s->dataplane, &key, &vip);
+}
+
+int vips_flags_apply(struct shuntd *s)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < s->n_vips; i++) {
+		int failed = vip_write(s, s->vips[i]);
+
+		err = err ? err : failed;
+	}
+	return err;
+}
+
+/* A session and a record for a backend that was added: it joins. */
+static int backend_join(struct shuntd *s, struct backend_run *b)
+{
+	struct session *session = &dataplane_sessions(s->dataplane)[b->id];
+	struct detector *d = dataplane_detector(s->dataplane);
+	uint32_t salt;
+
+	if (getrandom(&salt, sizeof(salt), 0) != sizeof(salt))
+		return -EIO;
+	memset(session, 0, sizeof(*session));
+	session->discriminator = (salt & ~(SHUNT_MAX_BACKENDS - 1U)) | b->id;
+	session->your_discriminator = reflector_discriminator(&b->conf.address);
+	session->address = b->conf.address;
+	if (d->n_sessions < b->id)
+		d->n_sessions = b->id;
+	word_seen(b, BACKEND_WORD(BACKEND_DOWN, VERDICT_JOINING), clock_ns(CLOCK_MONOTONIC));
+	record(s, b)->word = b->last_word;
+	return 0;
+}
+
+int backends_open(struct shuntd *s, const char **why)
+{
+	struct detector *d = dataplane_detector(s->dataplane);
+	int err;
+
+	*why = "no memory for the backends";
+	d->interval_ns = s->config->probe_interval_ns;
+	d->multiplier = s->config->probe_multiplier;
+	d->tick_ns = s->detector == DETECTOR_KERNEL ? d->interval_ns / 2 : d->interval_ns;
+	for (size_t p = 0; p < s->config->n_pools; p++) {
+		const struct config_pool *conf = &s->config->pools[p];
+		struct pool_run *pool = pool_run_add(s, conf);
+
+		if (!pool)
+			return -ENOMEM;
+		for (size_t i = 0; i < conf->n_backends; i++) {
+			struct backend_run *b = backend_run_add(s, &conf->backends[i], pool);
+
+			err = b ? backend_join(s, b) : -ENOMEM;
+			if (err)
+				return err;
+		}
+		err = pool_open(s, pool, why);
+		if (err)
+			return err;
+	}
+	backends_resolve(s);
 	for (size_t i = 0; i < s->config->n_vips; i++) {
 		const struct config_vip *conf = &s->config->vips[i];
-		struct vip_key key = { .address = conf->address,
-				       .port = htons(conf->port),
-				       .protocol = conf->protocol };
-		struct vip vip = { .id = (uint32_t)i,
-				   .table = (uint32_t)conf->pool,
-				   .n_slots = s->config->pools[conf->pool].n_slots };
-		int err;
+		struct vip_run *v = vip_run_add(s, conf, pool_find(s, s->config->pools[conf->pool].name));
 
-		vip_hash_mask((uint64_t *)vip.hash_mask, conf);
-		err = dataplane_set_vip(s->dataplane, &key, &vip);
+		err = v ? vip_write(s, v) : -ENOMEM;
 		if (err) {
 			*why = "cannot load a VIP into the kernel";
 			return err;
@@ -346,59 +433,7 @@ static int vips_open(struct shuntd *s, const char **why)
 	return 0;
 }
 
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(((const struct backend_run *)a)->conf->name, ((const struct backend_run *)b)->conf->name);
-}
-
-int backends_open(struct shuntd *s, const char **why)
-{
-	struct detector *d = dataplane_detector(s->dataplane);
-	uint32_t salt = 0;
-	size_t n = 0;
-	int err;
-
-	*why = "no memory for the backends";
-	for (size_t p = 0; p < s->config->n_pools; p++)
-		s->n_backends += s->config->pools[p].n_backends;
-	s->backends = calloc(s->n_backends, sizeof(*s->backends));
-	s->pools = calloc(s->config->n_pools, sizeof(*s->pools));
-	if (!s->backends || !s->pools || getrandom(&salt, sizeof(salt), 0) != sizeof(salt))
-		return -ENOMEM;
-	for (size_t p = 0; p < s->config->n_pools; p++)
-		for (size_t i = 0; i < s->config->pools[p].n_backends; i++)
-			s->backends[n++] = (struct backend_run){ .conf = &s->config->pools[p].backends[i], .pool = p };
-	qsort(s->backends, n, sizeof(*s->backends), by_name);
-
-	for (size_t i = 0; i < n; i++) {
-		struct backend_run *b = &s->backends[i];
-		struct session *session;
-
-		b->id = (uint16_t)(i + 1);
-		session = &dataplane_sessions(s->dataplane)[b->id];
-		session->discriminator = (salt & ~(SHUNT_MAX_BACKENDS - 1U)) | b->id;
-		session->your_discriminator = reflector_discriminator(&b->conf->address);
-		session->address = b->conf->address;
-		word_seen(b, BACKEND_WORD(BACKEND_DOWN, VERDICT_JOINING), clock_ns(CLOCK_MONOTONIC));
-		record(s, b)->word = b->last_word;
-	}
-	d->interval_ns = s->config->probe_interval_ns;
-	d->multiplier = s->config->probe_multiplier;
-	d->n_sessions = (uint32_t)n;
-	d->tick_ns = s->detector == DETECTOR_KERNEL ? d->interval_ns / 2 : d->interval_ns;
-	for (size_t p = 0; p < s->config->n_pools; p++) {
-		err = pool_open(s, p, why);
-		if (err)
-			return err;
-	}
-	backends_resolve(s);
-	return vips_open(s, why);
-}
-
 void backends_close(struct shuntd *s)
 {
-	for (size_t p = 0; s->pools && p < s->config->n_pools; p++)
-		table_free(s->pools[p].table);
-	free(s->pools);
-	free(s->backends);
+	runs_free(s);
 }

@@ -28,6 +28,12 @@ void backends_event(struct shuntd *shuntd, const struct event *event);
 void backends_run(struct shuntd *shuntd);
 
 /*
+ * Write every VIP's record anew with the flags that hold now: VIP_JOURNAL (TCP), VIP_POLICED, VIP_MIGRATING while its
+ * slots move, VIP_CONFIRM while shuntd->confirm. 0 or -errno of the first that failed.
+ */
+int vips_flags_apply(struct shuntd *shuntd);
+
+/*
  * Drain: no new flow from the moment this returns; those it has go on. `why` is VERDICT_DRAINED, _ASKED or _REMOVED.
  * deadline_ns (CLOCK_MONOTONIC, 0: none): what is left then is reset. The ledger gets "draining", and "drained" (at zero
  * live flows) or "cut" (at the deadline, with how many were reset). 0; -EALREADY: it drains; -ENOTCONN: it is down, so

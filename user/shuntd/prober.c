@@ -85,13 +85,19 @@ static int socket_open(int family, uint16_t port)
 	return fd;
 }
 
+/* Ids that nobody has lie between those in use. */
+static bool session_is_of(const struct session *s, int family)
+{
+	return s->discriminator && address_is_v4(&s->address) == (family == AF_INET);
+}
+
 static int family_open(struct family *f, struct prober *p, int family, const char **why)
 {
 	static char sentence[128];
 	uint32_t n_sessions = p->o.detector->n_sessions;
 
 	for (uint32_t id = 1; id <= n_sessions; id++)
-		f->n += address_is_v4(&p->o.sessions[id].address) == (family == AF_INET);
+		f->n += session_is_of(&p->o.sessions[id], family);
 	if (!f->n)
 		return 0;
 	for (int i = 0; i < PROBE_SOURCE_PORTS; i++) {
@@ -117,7 +123,7 @@ static int family_open(struct family *f, struct prober *p, int family, const cha
 		struct sockaddr_in6 *a6 = (struct sockaddr_in6 *)&p->to[id];
 		struct msghdr *m = &f->messages[f->n].msg_hdr;
 
-		if (address_is_v4(&s->address) != (family == AF_INET))
+		if (!session_is_of(s, family))
 			continue;
 		p->probes[id] = (struct probe){
 			.bfd = { .vers_diag = BFD_VERS_DIAG(0),
@@ -170,6 +176,8 @@ static void family_ask(struct family *f, struct prober *p, uint64_t round)
 		struct session *s = &p->o.sessions[id];
 
 		__atomic_store_n(&s->asked, s->asked & ~bit, __ATOMIC_RELAXED);
+		if (!__atomic_load_n(&s->discriminator, __ATOMIC_RELAXED))
+			continue; /* it has been given up meanwhile */
 		if (BACKEND_WORD_STATE(word) == BACKEND_DOWN && (round + id) % PROBER_SLOW)
 			continue;
 		p->probes[id].trailer.round = htobe64(round);
@@ -222,7 +230,8 @@ static void judge(struct prober *p)
 	if (tick_was_late(last, now, d->tick_ns))
 		return;
 	for (uint32_t id = 1; id <= d->n_sessions; id++)
-		witnesses_add(&w, id, __atomic_load_n(&p->o.sessions[id].answered_round, __ATOMIC_RELAXED));
+		if (__atomic_load_n(&p->o.sessions[id].discriminator, __ATOMIC_RELAXED))
+			witnesses_add(&w, id, __atomic_load_n(&p->o.sessions[id].answered_round, __ATOMIC_RELAXED));
 	/* d->round is the newest: this thread asks. */
 	if (suspicion_holds(d, &w, d->round))
 		return;
@@ -234,7 +243,7 @@ static void judge(struct prober *p)
 		enum silence_verdict verdict;
 		struct event e;
 
-		if (BACKEND_WORD_STATE(word) != BACKEND_UP)
+		if (!word_is_judged(word) || !s->discriminator)
 			continue;
 		verdict = silence_judge(s, d, &w, id, now, &why);
 		if (verdict == SILENCE_NO)

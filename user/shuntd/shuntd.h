@@ -2,6 +2,9 @@
 /*
  * shuntd.h - the controller's state, as its parts see it. One thread owns all of it (the main loop); the prober's
  * thread touches only what prober.h names.
+ *
+ * What runs outlives the configuration it came from: backends, pools and VIPs are known by ids that a reload doesn't
+ * change, and own a copy of what the configuration says of them.
  */
 #ifndef SHUNTD_H
 #define SHUNTD_H
@@ -14,11 +17,23 @@
 #include "shuntd/netlink.h"
 #include "shuntd/prober.h"
 
+/* A pool as it runs. */
+struct pool_run {
+	uint32_t id; /* index in the maps `tables` and `tables_before` */
+	char name[CONFIG_NAME_MAX];
+	uint32_t n_slots;
+	bool removed; /* the configuration no longer has it; it waits for its backends to go */
+	struct table *table;
+	uint32_t heirs_changed; /* slots, since the newest table swap */
+	uint64_t build_ns; /* time it took to find them */
+	uint64_t rebuilt_ns; /* CLOCK_MONOTONIC of the newest table swap */
+};
+
 /* A backend as it runs. */
 struct backend_run {
-	uint16_t id; /* index into the shared arrays */
-	const struct config_backend *conf;
-	size_t pool; /* index into config->pools */
+	uint16_t id; /* index into the shared arrays; also its session's */
+	struct config_backend conf;
+	struct pool_run *pool;
 	struct admission admission; /* the way back up */
 	bool resolved; /* route, neighbour and link are known */
 	bool ever_resolved;
@@ -29,33 +44,68 @@ struct backend_run {
 	uint64_t since_ns; /* CLOCK_MONOTONIC of the newest change of its word */
 	int64_t since_wall_s; /* the same, CLOCK_REALTIME, seconds */
 	uint32_t last_word; /* as last seen by the main loop */
+	/* draining: kept while it is down too, so that it doesn't come back as up */
+	enum verdict draining; /* VERDICT_DRAINED, _ASKED or _REMOVED: why it gets no new flow; VERDICT_NONE: it does */
+	uint64_t drain_deadline_ns; /* CLOCK_MONOTONIC; 0: none */
+	bool drained; /* its end is in the ledger: no live flow, or cut at the deadline */
+	uint64_t n_cut; /* flows that were reset at the deadline */
+	uint32_t engine; /* enum engine_state of its agent, as last acted upon */
 };
 
-/* A pool as it runs. */
-struct pool_run {
-	struct table *table;
-	uint32_t heirs_changed; /* slots, since the newest table swap */
-	uint64_t build_ns; /* time it took to find them */
-	uint64_t rebuilt_ns; /* CLOCK_MONOTONIC of the newest table swap */
+/* A VIP as it runs. */
+struct vip_run {
+	uint32_t id; /* index in the maps `vip_stats` and `police` */
+	struct config_vip conf; /* its `pool` is the configuration's index; what counts is: */
+	struct pool_run *pool;
+	bool migrating; /* slots moved: its unrecorded flows follow `tables_before` */
+	uint32_t n_slots_before; /* migrating: slots of that table */
 };
 
 struct shuntd {
 	const char *config_path;
-	struct config *config;
+	struct config *config; /* the newest that was applied */
 	struct dataplane *dataplane;
 	struct netlink *netlink;
 	struct prober *prober;
 	struct ledger *ledger;
 	struct control *control;
-	struct backend_run *backends; /* n_backends of them, sorted by name; ids are 1 .. n_backends in this order */
-	size_t n_backends;
-	struct pool_run *pools; /* config->n_pools of them */
-	char (*xdp_mode)[16]; /* per interface: "native" or "generic" */
+	struct journal *journal;
+	/* For showing: sorted by name, owned. By id: NULL where nobody has it; use the functions below. */
+	struct backend_run **backends; /* n_backends; those that drain because they were removed included */
+	struct pool_run **pools; /* n_pools, removed ones included */
+	struct vip_run **vips; /* n_vips */
+	size_t n_backends, n_pools, n_vips;
+	struct backend_run *backend_ids[SHUNT_MAX_BACKENDS];
+	struct pool_run *pool_ids[SHUNT_MAX_POOLS];
+	struct vip_run *vip_ids[SHUNT_MAX_VIPS];
+	uint32_t next_vip_id; /* where the search for a free one begins: flows outlive their VIP in the journal */
+	bool confirm; /* the journal fills: VIP_CONFIRM is to be set; journal.c sets it, then calls vips_flags_apply() */
+	char (*xdp_mode)[16]; /* per interface of config: "native" or "generic" */
 	int pipe[2]; /* events from the prober's thread, when it judges */
 	enum config_detector detector; /* the one that runs, after fallback */
 	uint64_t events_taken; /* from the detector */
 	uint64_t started_ns;
 };
+
+/* By id or name; NULL: there is none. Of two backends of a name, one of them removed, the one that is configured. */
+struct backend_run *backend_by_id(const struct shuntd *shuntd, uint32_t id);
+struct backend_run *backend_find(const struct shuntd *shuntd, const char *name);
+struct pool_run *pool_by_id(const struct shuntd *shuntd, uint32_t id);
+struct pool_run *pool_find(const struct shuntd *shuntd, const char *name);
+struct vip_run *vip_by_id(const struct shuntd *shuntd, uint32_t id);
+struct vip_run *vip_find(const struct shuntd *shuntd, const char *name);
+
+/*
+ * Add one that isn't there, with the lowest free id (VIPs: the one free for longest); owned by shuntd. NULL: no memory
+ * or no id left. Remove frees it and its id: no table, flow or other object may name it any more. Nothing else happens.
+ */
+struct backend_run *backend_run_add(struct shuntd *shuntd, const struct config_backend *conf, struct pool_run *pool);
+struct pool_run *pool_run_add(struct shuntd *shuntd, const struct config_pool *conf);
+struct vip_run *vip_run_add(struct shuntd *shuntd, const struct config_vip *conf, struct pool_run *pool);
+void backend_run_remove(struct shuntd *shuntd, struct backend_run *backend);
+void pool_run_remove(struct shuntd *shuntd, struct pool_run *pool);
+void vip_run_remove(struct shuntd *shuntd, struct vip_run *vip);
+void runs_free(struct shuntd *shuntd); /* all of them */
 
 /* Name of the states and verdicts above as users see them. */
 const char *backend_state_name(uint32_t word);

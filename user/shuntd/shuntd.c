@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * shuntd.c - what runs: found by id and by name, added, removed. Book-keeping only: when, and what follows from it, is
+ * decided in backends.c and reload.c.
+ */
+#include "shuntd/shuntd.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct backend_run *backend_by_id(const struct shuntd *s, uint32_t id)
+{
+	return id < SHUNT_MAX_BACKENDS ? s->backend_ids[id] : NULL;
+}
+
+struct pool_run *pool_by_id(const struct shuntd *s, uint32_t id)
+{
+	return id < SHUNT_MAX_POOLS ? s->pool_ids[id] : NULL;
+}
+
+struct vip_run *vip_by_id(const struct shuntd *s, uint32_t id)
+{
+	return id < SHUNT_MAX_VIPS ? s->vip_ids[id] : NULL;
+}
+
+struct backend_run *backend_find(const struct shuntd *s, const char *name)
+{
+	struct backend_run *removed = NULL;
+
+	for (size_t i = 0; i < s->n_backends; i++) {
+		struct backend_run *b = s->backends[i];
+
+		if (strcmp(b->conf.name, name))
+			continue;
+		if (b->draining != VERDICT_REMOVED)
+			return b;
+		removed = b;
+	}
+	return removed;
+}
+
+struct pool_run *pool_find(const struct shuntd *s, const char *name)
+{
+	struct pool_run *removed = NULL;
+
+	for (size_t i = 0; i < s->n_pools; i++) {
+		struct pool_run *p = s->pools[i];
+
+		if (strcmp(p->name, name))
+			continue;
+		if (!p->removed)
+			return p;
+		removed = p;
+	}
+	return removed;
+}
+
+struct vip_run *vip_find(const struct shuntd *s, const char *name)
+{
+	for (size_t i = 0; i < s->n_vips; i++)
+		if (!strcmp(s->vips[i]->conf.name, name))
+			return s->vips[i];
+	return NULL;
+}
+
+/* ---- adding and removing ---- */
+
+/* The name of a run of any kind: each kind's begins `name_offset` bytes into it. */
+static const char *run_name(const void *run, size_t name_offset)
+{
+	return (const char *)run + name_offset;
+}
+
+/* Room for one more pointer; false: no memory. */
+static bool list_grow(void *list, size_t n)
+{
+	void *grown = realloc(*(void **)list, (n + 1) * sizeof(void *));
+
+	if (grown)
+		*(void **)list = grown;
+	return grown;
+}
+
+/* Into a list sorted by name that has room, behind those of the same name. */
+static void list_insert(void **list, size_t *n, void *run, size_t name_offset)
+{
+	size_t at = *n;
+
+	while (at && strcmp(run_name(list[at - 1], name_offset), run_name(run, name_offset)) > 0) {
+		list[at] = list[at - 1];
+		at--;
+	}
+	list[at] = run;
+	++*n;
+}
+
+static void list_remove(void **list, size_t *n, const void *run)
+{
+	size_t at = 0;
+
+	while (list[at] != run)
+		at++;
+	memmove(list + at, list + at + 1, (--*n - at) * sizeof(*list));
+}
+
+struct backend_run *backend_run_add(struct shuntd *s, const struct config_backend *conf, struct pool_run *pool)
+{
+	struct backend_run *b;
+	uint16_t id = 1;
+
+	while (id < SHUNT_MAX_BACKENDS && s->backend_ids[id])
+		id++;
+	b = id < SHUNT_MAX_BACKENDS && list_grow(&s->backends, s->n_backends) ? calloc(1, sizeof(*b)) : NULL;
+	if (!b)
+		return NULL;
+	b->id = id;
+	b->conf = *conf;
+	b->pool = pool;
+	s->backend_ids[id] = b;
+	list_insert((void **)s->backends, &s->n_backends, b, offsetof(struct backend_run, conf.name));
+	return b;
+}
+
+struct pool_run *pool_run_add(struct shuntd *s, const struct config_pool *conf)
+{
+	struct pool_run *p;
+	uint32_t id = 0;
+
+	while (id < SHUNT_MAX_POOLS && s->pool_ids[id])
+		id++;
+	p = id < SHUNT_MAX_POOLS && list_grow(&s->pools, s->n_pools) ? calloc(1, sizeof(*p)) : NULL;
+	if (!p)
+		return NULL;
+	p->id = id;
+	memcpy(p->name, conf->name, sizeof(p->name));
+	p->n_slots = conf->n_slots;
+	s->pool_ids[id] = p;
+	list_insert((void **)s->pools, &s->n_pools, p, offsetof(struct pool_run, name));
+	return p;
+}
+
+struct vip_run *vip_run_add(struct shuntd *s, const struct config_vip *conf, struct pool_run *pool)
+{
+	struct vip_run *v;
+	uint32_t id = s->next_vip_id, tried = 0;
+
+	for (; tried < SHUNT_MAX_VIPS && s->vip_ids[id]; tried++)
+		id = (id + 1) % SHUNT_MAX_VIPS;
+	v = tried < SHUNT_MAX_VIPS && list_grow(&s->vips, s->n_vips) ? calloc(1, sizeof(*v)) : NULL;
+	if (!v)
+		return NULL;
+	v->id = id;
+	v->conf = *conf;
+	v->pool = pool;
+	s->vip_ids[id] = v;
+	s->next_vip_id = (id + 1) % SHUNT_MAX_VIPS;
+	list_insert((void **)s->vips, &s->n_vips, v, offsetof(struct vip_run, conf.name));
+	return v;
+}
+
+void backend_run_remove(struct shuntd *s, struct backend_run *b)
+{
+	s->backend_ids[b->id] = NULL;
+	list_remove((void **)s->backends, &s->n_backends, b);
+	free(b);
+}
+
+void pool_run_remove(struct shuntd *s, struct pool_run *p)
+{
+	s->pool_ids[p->id] = NULL;
+	list_remove((void **)s->pools, &s->n_pools, p);
+	table_free(p->table);
+	free(p);
+}
+
+void vip_run_remove(struct shuntd *s, struct vip_run *v)
+{
+	s->vip_ids[v->id] = NULL;
+	list_remove((void **)s->vips, &s->n_vips, v);
+	free(v);
+}
+
+void runs_free(struct shuntd *s)
+{
+	while (s->n_vips)
+		vip_run_remove(s, s->vips[s->n_vips - 1]);
+	while (s->n_backends)
+		backend_run_remove(s, s->backends[s->n_backends - 1]);
+	while (s->n_pools)
+		pool_run_remove(s, s->pools[s->n_pools - 1]);
+	free(s->vips);
+	free(s->backends);
+	free(s->pools);
+}
