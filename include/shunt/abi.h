@@ -174,9 +174,12 @@ enum flow_state {
 	FLOW_CLOSED = 3, /* a RST was seen, or sent to the client */
 };
 
-#define FLOW_DETOUR 1U /* it counts in its owner's `detours`: another backend serves it, or FLOW_RESET is set */
+#define FLOW_DETOUR 1U /* it counts in its owner's `detours`: served by another, or FLOW_RESET or FLOW_ASKED is set */
 #define FLOW_CONFIRMED 2U /* a packet of it other than its SYN was looked up */
 #define FLOW_RESET 4U /* an operator ended it: an orphan though its backend lives */
+/* shuntd asked its client whether it lives. Set along with FLOW_DETOUR and without FLOW_CONFIRMED, so that the answer is
+ * looked up and confirms it; the walk leaves it as it is, and a SYN that takes the entry anew drops it. */
+#define FLOW_ASKED 8U
 
 /* The entry's word: changed by compare-and-swap on the whole of it, and whoever wins adjusts the counts. */
 #define FLOW_WORD(backend, owner, state, flags) \
@@ -196,9 +199,13 @@ struct flow {
 	__u32 ingress_ifindex; /* where its SYN came in */
 	__u8 peer_mac[6]; /* who brought it: where answers to the client go */
 	__u8 own_mac[6]; /* whom it was addressed to */
-	__u32 challenged; /* segments that shuntd sent the client so that it speaks; written by shuntd alone */
+	__u32 challenged; /* FLOW_CHALLENGED(): what shuntd sent the client so that it speaks; written by shuntd alone */
 };
 SHUNT_ASSERT_SIZE(struct flow, 96);
+
+/* How many challenges (up to 15), and when the newest: CLOCK_MONOTONIC in 1/16 s, the low 28 bits of it. */
+#define FLOW_CHALLENGED(n, at_ns) ((__u32)(n) | (__u32)((at_ns) / 62500000U) << 4)
+#define FLOW_CHALLENGES(challenged) ((challenged)&15U)
 
 /* map `journal_state`: ARRAY of one, mmap-able. */
 struct journal_state {

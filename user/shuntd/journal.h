@@ -2,6 +2,9 @@
 /*
  * journal.h - shuntd's side of the journal (shunt/abi.h): gives entries back, tells the clients of a dead backend,
  * leads flows on when slots move. Runs in the main loop, a bounded slice at a time; the walk goes on meanwhile.
+ *
+ * Sweep: what is closed or unanswered is given back. An idle flow's client is asked whether it lives (a challenge: see
+ * core/segment.h). When the journal fills, VIP_CONFIRM is set, and SYNs that nothing followed are given back.
  */
 #ifndef SHUNTD_JOURNAL_H
 #define SHUNTD_JOURNAL_H
@@ -26,36 +29,47 @@ bool journal_run(struct journal *journal);
 
 /*
  * A backend is dead: every client of a flow of it is told (design: a SYN still unanswered walks again to the heir, or is
- * refused; all others are challenged and reset when they answer). Begins now, goes on in journal_run(). Where the VIP says
- * `rehash` or `drop` nobody is told. The ledger gets an event "flows told" with counts and times when all are through.
+ * refused; all others are challenged and reset when they answer). Begins now, before this returns (some 2 ms of it), and
+ * goes on in journal_run(). Where the VIP says `rehash` or `drop` nobody is told. The ledger gets an event "flows told"
+ * with counts and times when all are through. Ends early if the backend serves again.
  */
 void journal_tell(struct journal *journal, uint16_t backend);
+
+/*
+ * True while clients wait for their first word: what blocks the main loop for milliseconds and is not urgent (swapping in
+ * a table with new heirs) should wait until this is false.
+ */
+bool journal_telling(const struct journal *journal);
 
 /* What flows; a member that is 0 or NULL matches all. */
 struct flow_filter {
 	uint16_t backend;
 	uint32_t vip; /* id + 1; 0: any */
 	const struct shunt_addr *client; /* NULL: any */
-	uint8_t client_prefix; /* bits of it that count */
+	uint8_t client_prefix; /* bits of it that count, as written: 0 .. 32 for IPv4, 0 .. 128 for IPv6 */
 	__be16 client_port; /* 0: any */
 	uint8_t state; /* enum flow_state; 0: all but FLOW_FREE */
-	int detour; /* 1: detours only; -1: others only; 0: both */
+	int detour; /* 1: those with FLOW_DETOUR only; -1: others only; 0: both */
 };
 
 bool flow_matches(const struct flow_filter *filter, const struct flow *flow);
 
-/* End flows of living backends: each becomes an orphan and its client is challenged. Returns how many. */
+/*
+ * End flows of living backends: each becomes an orphan now (FLOW_RESET), and its client is challenged, which begins in the
+ * next journal_run(). Returns how many.
+ */
 size_t journal_reset(struct journal *journal, const struct flow_filter *filter);
 
 /*
- * The slots of a pool moved: its new table is in force, VIP_MIGRATING is set on its VIPs. Gives every recorded flow its new
- * owner, a slice at a time; then calls `done`.
+ * The slots of a pool moved: its new table is in force (dataplane_set_table()), VIP_MIGRATING is set on its VIPs. Gives
+ * every recorded flow its new owner, a slice at a time; then calls `done`. Called again for the same pool meanwhile it
+ * begins anew, and the newer `done` alone is called.
  */
 void journal_move(struct journal *journal, uint32_t pool, void (*done)(void *arg, uint32_t pool), void *arg);
 
 /* Entries in use and how they stand; exact at some moment during the call. */
 struct journal_counts {
-	uint32_t used, capacity;
+	uint32_t used, capacity; /* used: not FLOW_FREE */
 	uint64_t open, closing, closed, detours;
 };
 void journal_count(const struct journal *journal, struct journal_counts *out);
