@@ -64,13 +64,7 @@ int dataplane_set_table_before(struct dataplane *dp, uint32_t pool, const struct
 int dataplane_clear_table(struct dataplane *dp, uint32_t pool); /* and the one before */
 int dataplane_set_police(struct dataplane *dp, uint32_t vip, const struct police *police);
 int dataplane_delete_vip(struct dataplane *dp, const struct vip_key *key);
-/* VIP_CONFIRM is not the caller's: it is added while dataplane_set_confirm() says so. */
 int dataplane_set_vip(struct dataplane *dp, const struct vip_key *key, const struct vip *vip);
-int dataplane_set_confirm(struct dataplane *dp, bool on); /* VIP_CONFIRM on all journalled VIPs; 0 or -errno */
-
-/* As last set: NULL if there is none. Slots are in the same memory that packets read. */
-const struct vip *dataplane_vip(const struct dataplane *dp, uint32_t vip);
-const struct slot *dataplane_table(const struct dataplane *dp, uint32_t pool, uint32_t *n_slots);
 int dataplane_add_egress(struct dataplane *dp, unsigned ifindex);
 
 /* Sums over CPUs. 0 or -errno. */
