@@ -79,7 +79,15 @@ def test_help_is_there_at_each_level():
 @pytest.mark.parametrize("argv, words", [
     (["cow"], "'cow'"), (["s"], "'slot' or 'stats'"), (["backend", "milk"], "'milk'"), (["backend", "show", "a", "b"], "usage"),
     (["flow", "where"], "usage: shunt flow where SOURCE:PORT VIP"), (["--what"], "'--what'"), (["-x", "vip"], "'-x'"),
-    (["vip", "-s"], "-s needs"), (["slot", "show", "gpus", "x"], "'x'"), (["event", "show", "from", "-"], "from NUMBER"),
+    (["vip", "-s"], "-s needs"), (["slot", "show", "gpus", "x"], "'x'"), (["event", "show", "from", "-"], "'from' needs a whole number, not '-'"),
+    (["backend", "drain"], "usage: shunt backend drain NAME [wait] [deadline TIME]"),
+    (["backend", "drain", "gpu1", "--deadline", "10"], "such as 10m, not '10'"),
+    (["backend", "drain", "gpu1", "deadline", "m"], "not 'm'"), (["backend", "drain", "gpu1", "wait", "wait"], "'wait' is there twice"),
+    (["backend", "drain", "--deadline", "10m"], "usage"), (["backend", "drain", "gpu1", "--deadline"], "such as 10m"),
+    (["backend", "drain", "gpu1", "milk"], "there is no 'milk' here, but: wait, deadline"),
+    (["vip", "show", "--wait"], "vip show has no option '--wait'"), (["flow", "reset"], "usage: shunt flow reset FILTER ... | all"),
+    (["flow", "show", "vip"], "'vip' needs a value"), (["flow", "show", "limit", "many"], "'many'"),
+    (["flow", "show", "--wait=1"], "'--wait=1'"),
     (["backend", "show", b"\xff"], "UTF-8")])
 def test_misuse_ends_with_2_and_a_sentence_on_stderr_or_in_json(argv, words):
     plain = subprocess.run([BUILD / "shunt", *argv], capture_output=True, timeout=60)

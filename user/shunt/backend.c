@@ -1,8 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * backend.c - shunt backend: the servers, their state and its reason, the way to them.
+ * backend.c - shunt backend: the servers, their state and its reason, the way to them; taking one out of service.
+ *
+ * The daemon drains and keeps the deadline; `wait` only watches, so that whoever asked may go away meanwhile.
  */
 #include "shunt/shunt.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <time.h>
+
+#define WAIT_PERIOD_NS 200000000L /* between two looks at a backend that drains, chosen */
 
 static const struct column columns[] = {
 	{ "name", "NAME", 0 },
@@ -13,22 +21,38 @@ static const struct column columns[] = {
 	{ "since_ns", "FOR", UNIT_SINCE_NS },
 	{ "forward", "FORWARD", 0 },
 	{ "weight", "WEIGHT", 0 },
+	{ "live", "LIVE", 0 },
+	{ "detours", "DETOURS", 0 },
 	{ "packets", "PACKETS", UNIT_COUNT },
 	{ "bytes", "BYTES", UNIT_BYTES },
-	{ "new_flows", "FLOWS", UNIT_COUNT },
+	{ "new_flows", "OPENED", UNIT_COUNT },
 	{ NULL, NULL, 0 },
 };
 
 static const struct column details[] = {
-	{ "name", "name", 0 },           { "id", "id", 0 },
-	{ "pool", "pool", 0 },           { "address", "address", 0 },
-	{ "state", "state", 0 },         { "verdict", "why", 0 },
-	{ "since", "since", 0 },         { "weight", "weight", 0 },
-	{ "domain", "domain", 0 },       { "forward", "forward", 0 },
-	{ "egress", "egress", 0 },       { "mac", "next hop", 0 },
-	{ "local", "outer source", 0 },  { "mtu", "mtu", 0 },
-	{ "packets", "packets", 0 },     { "bytes", "bytes", 0 },
-	{ "new_flows", "new flows", 0 }, { NULL, NULL, 0 },
+	{ "name", "name", 0 },
+	{ "id", "id", 0 },
+	{ "pool", "pool", 0 },
+	{ "address", "address", 0 },
+	{ "state", "state", 0 },
+	{ "verdict", "why", 0 },
+	{ "since", "since", 0 },
+	{ "weight", "weight", 0 },
+	{ "domain", "domain", 0 },
+	{ "live", "live flows", 0 },
+	{ "detours", "detours", 0 },
+	{ "draining", "draining", 0 },
+	{ "deadline_us", "rest is cut in", UNIT_US },
+	{ "cut", "cut", 0 },
+	{ "forward", "forward", 0 },
+	{ "egress", "egress", 0 },
+	{ "mac", "next hop", 0 },
+	{ "local", "outer source", 0 },
+	{ "mtu", "mtu", 0 },
+	{ "packets", "packets", 0 },
+	{ "bytes", "bytes", 0 },
+	{ "new_flows", "new flows", 0 },
+	{ NULL, NULL, 0 },
 };
 
 static const struct view all[] = { { SHAPE_TABLE, NULL, columns, NULL }, { 0 } };
@@ -40,9 +64,163 @@ static int backend_show(struct call *call)
 			    call->argc ? one : all);
 }
 
+/* ---- drain ---- */
+
+static const struct column text_columns[] = { { "text", "", 0 }, { NULL, NULL, 0 } };
+static const struct view text_view = { SHAPE_LINES, NULL, text_columns, NULL };
+
+static volatile sig_atomic_t interrupted; /* by this signal */
+
+static void interrupt(int signal)
+{
+	interrupted = signal;
+}
+
+/* What the daemon answered to drain or undrain. Programs find the notes in the result. */
+static void outcome_show(const struct call *call, const json_t *result, bool last)
+{
+	const json_t *note;
+	size_t i;
+
+	if (last)
+		call->out->item(result, &text_view);
+	json_array_foreach(json_object_get(result, "notes"), i, note) call->out->note(json_string_value(note));
+}
+
+static json_int_t number_of(const json_t *object, const char *key)
+{
+	return json_integer_value(json_object_get(object, key));
+}
+
+static const char *flows(json_int_t n)
+{
+	return n == 1 ? "flow" : "flows";
+}
+
+static void progress_show(const struct call *call, const json_t *backend)
+{
+	const char *name = json_string_value(json_object_get(backend, "name"));
+	json_int_t live = number_of(backend, "live"), left_s = number_of(backend, "deadline_us") / 1000000;
+	char text[192];
+
+	if (json_is_integer(json_object_get(backend, "deadline_us")))
+		snprintf(text, sizeof(text), "%s: %" PRId64 " %s left, cut in %" PRId64 " s", name, (int64_t)live,
+			 flows(live), (int64_t)left_s);
+	else
+		snprintf(text, sizeof(text), "%s: %" PRId64 " %s left", name, (int64_t)live, flows(live));
+	call->out->progress(text);
+}
+
+/* How the wait ended, as an exit status; -1: it goes on. */
+static int wait_end(const struct call *call, const json_t *backend)
+{
+	const char *name = json_string_value(json_object_get(backend, "name"));
+	const char *state = json_string_value(json_object_get(backend, "state"));
+	json_int_t cut = number_of(backend, "cut");
+	json_t *result;
+	char text[128];
+
+	if (!json_is_string(json_object_get(backend, "draining"))) {
+		call->out->progress(NULL);
+		return complain(call, CONTROL_REFUSED, "%s was put back into service meanwhile", name);
+	}
+	if (json_is_true(json_object_get(backend, "drained"))) {
+		call->out->progress(NULL);
+		if (cut)
+			return complain(call, CONTROL_REFUSED, "%s: %" PRId64 " %s cut at the deadline", name,
+					(int64_t)cut, cut == 1 ? "flow was" : "flows were");
+		snprintf(text, sizeof(text), "%s: drained", name);
+		result = json_pack("{s:s, s:I, s:I, s:s}", "name", name, "live", number_of(backend, "live"), "cut", cut,
+				   "text", text);
+		call->out->item(result, &text_view);
+		json_decref(result);
+		return CONTROL_DONE;
+	}
+	if (state && !strcmp(state, "down")) {
+		call->out->progress(NULL);
+		return complain(call, CONTROL_REFUSED, "%s went down before its flows had ended", name);
+	}
+	return -1;
+}
+
+/* Watch until the last flow has ended, one way or another. */
+static int drain_wait(const struct call *call, const char *name)
+{
+	const struct timespec period = { .tv_nsec = WAIT_PERIOD_NS };
+	struct sigaction action = { .sa_handler = interrupt };
+	json_int_t live = 0;
+	int code = -1;
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	while (code < 0 && !interrupted) {
+		json_t *list, *backend;
+
+		code = request_ask(call, "backend", "show", json_pack("{s:s}", "name", name), &list);
+		if (code)
+			return code;
+		backend = json_array_get(list, 0);
+		live = number_of(backend, "live");
+		code = wait_end(call, backend);
+		if (code < 0)
+			progress_show(call, backend);
+		json_decref(list);
+		if (code < 0 && !interrupted)
+			nanosleep(&period, NULL);
+	}
+	if (code >= 0)
+		return code;
+	call->out->progress(NULL);
+	complain(call, CONTROL_REFUSED, "%s goes on draining: %" PRId64 " %s left", name, (int64_t)live, flows(live));
+	fflush(stdout);
+	signal(interrupted, SIG_DFL);
+	raise(interrupted); /* so that whoever called sees why it ended */
+	return CONTROL_REFUSED;
+}
+
+static int backend_drain(struct call *call)
+{
+	static const struct key keys[] = { { "wait", KEY_FLAG, NULL },
+					   { "deadline", KEY_DURATION, "within_ns" },
+					   { NULL, 0, NULL } };
+	json_t *args = json_pack("{s:s}", "name", call->argv[0]), *result;
+	int code = keys_parse(call, 1, keys, &args);
+	const char *state;
+	bool wait;
+
+	if (code)
+		return code;
+	wait = json_object_get(args, "wait");
+	json_object_del(args, "wait");
+	code = request_ask(call, "backend", "drain", args, &result);
+	if (code)
+		return code;
+	state = json_string_value(json_object_get(result, "state"));
+	wait = wait && state && strcmp(state, "down"); /* then there is nothing to wait for */
+	outcome_show(call, result, !wait);
+	json_decref(result);
+	return wait ? drain_wait(call, call->argv[0]) : CONTROL_DONE;
+}
+
+static int backend_undrain(struct call *call)
+{
+	json_t *result;
+	int code = request_ask(call, "backend", "undrain", json_pack("{s:s}", "name", call->argv[0]), &result);
+
+	if (code)
+		return code;
+	outcome_show(call, result, true);
+	json_decref(result);
+	return CONTROL_DONE;
+}
+
 static const struct command commands[] = {
-	{ "show", "[NAME]", "backends, their states and their traffic; of one, everything", backend_show, 0, 1 },
-	{ NULL, NULL, NULL, NULL, 0, 0 },
+	{ "show", "[NAME]", "backends, their states and their traffic; of one, everything", backend_show, 0, 1, NULL },
+	{ "drain", "NAME [wait] [deadline TIME]",
+	  "no new flow; those it has go on, until TIME (such as 10m) at most; wait for the last", backend_drain, 1, 4,
+	  "wait deadline" },
+	{ "undrain", "NAME", "back into service", backend_undrain, 1, 1, NULL },
+	{ 0 },
 };
 
 const struct object backend_object = { "backend", "servers behind them", commands };

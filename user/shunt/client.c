@@ -120,20 +120,30 @@ static json_t *reply_read(const struct call *call, FILE *stream, json_t **reply,
 	return NULL;
 }
 
-int request_show(const struct call *call, const char *object, const char *command, json_t *args,
-		 const struct view *views)
+int request_ask(const struct call *call, const char *object, const char *command, json_t *args, json_t **result)
 {
-	json_t *reply, *result;
+	json_t *reply;
 	FILE *stream;
 	int code = request_send(call, object, command, args, &stream);
 
 	if (code)
 		return code;
-	result = reply_read(call, stream, &reply, &code);
-	if (result)
-		call->out->show(result, views);
+	*result = json_incref(reply_read(call, stream, &reply, &code));
 	json_decref(reply);
 	fclose(stream);
+	return code;
+}
+
+int request_show(const struct call *call, const char *object, const char *command, json_t *args,
+		 const struct view *views)
+{
+	json_t *result;
+	int code = request_ask(call, object, command, args, &result);
+
+	if (code)
+		return code;
+	call->out->show(result, views);
+	json_decref(result);
 	return code;
 }
 

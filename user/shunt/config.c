@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * config.c - shunt config: check a file without a daemon, show what the daemon runs.
+ * config.c - shunt config: check a file without a daemon, show what the daemon runs, let it read its file anew.
  */
 #include "shunt/shunt.h"
 
@@ -15,6 +15,7 @@ static const struct column count_columns[] = {
 	{ "file", "file", 0 },         { "vips", "vips", 0 }, { "pools", "pools", 0 },
 	{ "backends", "backends", 0 }, { NULL, NULL, 0 },
 };
+static const struct view change_views[] = { { SHAPE_LINES, "changes", text_columns, NULL }, { 0 } };
 static const struct view count_views[] = { { SHAPE_RECORD, NULL, count_columns, NULL }, { 0 } };
 
 /* The whole file, to be freed, or NULL and errno. A file longer than any valid one is cut, and so refused. */
@@ -73,10 +74,21 @@ static int config_show(struct call *call)
 	return request_show(call, "config", "show", NULL, text_views);
 }
 
+static int config_reload(struct call *call)
+{
+	static const struct key keys[] = { { "force", KEY_FLAG, NULL }, { NULL, 0, NULL } };
+	json_t *args = NULL;
+	int code = keys_parse(call, 0, keys, &args);
+
+	return code ? code : request_show(call, "config", "reload", args, change_views);
+}
+
 static const struct command commands[] = {
-	{ "show", "", "the running configuration, defaults written out", config_show, 0, 0 },
-	{ "check", "FILE", "whether shuntd would take this file; needs no shuntd", config_check, 1, 1 },
-	{ NULL, NULL, NULL, NULL, 0, 0 },
+	{ "show", "", "the running configuration, defaults written out", config_show, 0, 0, NULL },
+	{ "check", "FILE", "whether shuntd would take this file; needs no shuntd", config_check, 1, 1, NULL },
+	{ "reload", "[force]", "read shuntd's file anew and say what changes; force cuts what is removed",
+	  config_reload, 0, 1, "force" },
+	{ 0 },
 };
 
 const struct object config_object = { "config", "configuration", commands };

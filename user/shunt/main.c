@@ -157,10 +157,46 @@ static int help_run(const struct call *call, int argc, char **argv)
 	return CONTROL_DONE;
 }
 
-static int command_run(struct call *call, int argc, char **argv)
+/* Options that are words of some commands' arguments in another spelling: `--wait` is `wait`. */
+struct word {
+	const char *name;
+	char *value; /* NULL: it has none */
+};
+
+static bool takes_option(const struct command *command, const char *name)
+{
+	size_t length = strlen(name);
+	const char *at = command->options ? strstr(command->options, name) : NULL;
+
+	return at && (at == command->options || at[-1] == ' ') && (!at[length] || at[length] == ' ');
+}
+
+/* Put the options behind the arguments, as the words they are. Returns the exit status; *all is to be freed. */
+static int words_append(struct call *call, const struct object *object, const struct command *command,
+			const struct word *words, int n_words, char ***all)
+{
+	*all = calloc((size_t)(call->argc + 2 * n_words + 1), sizeof(**all));
+	if (!*all)
+		return complain(call, CONTROL_REFUSED, "out of memory");
+	memcpy(*all, call->argv, (size_t)call->argc * sizeof(**all));
+	call->argv = *all;
+	for (const struct word *w = words; w < words + n_words; w++) {
+		if (!takes_option(command, w->name))
+			return complain(call, CONTROL_MISUSE, "%s %s has no option '--%s'", object->name, command->name,
+					w->name);
+		call->argv[call->argc++] = (char *)w->name;
+		if (w->value)
+			call->argv[call->argc++] = w->value;
+	}
+	return CONTROL_DONE;
+}
+
+static int command_run(struct call *call, int argc, char **argv, const struct word *words, int n_words)
 {
 	const struct object *object = object_find(call, argv[0]);
 	const struct command *command;
+	int code = CONTROL_DONE;
+	char **all = NULL;
 
 	if (!object)
 		return CONTROL_MISUSE;
@@ -169,10 +205,15 @@ static int command_run(struct call *call, int argc, char **argv)
 		return CONTROL_MISUSE;
 	call->argc = argc > 2 ? argc - 2 : 0;
 	call->argv = argv + argc - call->argc;
-	if (call->argc < command->min_arguments || call->argc > command->max_arguments)
-		return complain(call, CONTROL_MISUSE, "usage: shunt %s %s%s%s", object->name, command->name,
+	if (call->argc >= command->min_arguments) /* so that no option takes the place of an argument */
+		code = words_append(call, object, command, words, n_words, &all);
+	if (!code && (call->argc < command->min_arguments || call->argc > command->max_arguments))
+		code = complain(call, CONTROL_MISUSE, "usage: shunt %s %s%s%s", object->name, command->name,
 				*command->arguments ? " " : "", command->arguments);
-	return command->run(call);
+	if (!code)
+		code = command->run(call);
+	free(all);
+	return code;
 }
 
 /* Everything said to the daemon is JSON, so everything must be UTF-8. */
@@ -184,22 +225,23 @@ static bool is_utf8(const char *text)
 	return string;
 }
 
-/* Take the options out of argv; the words that are left begin at *argv. 0, or the exit status. */
-static int options_parse(struct call *call, int *argc, char ***argv, bool *help)
+#define OPTION_WORD 256 /* above all characters */
+
+/* Take the options out of argv; the words that are left begin at *argv. `words` has room for argc. 0, or the exit status. */
+static int options_parse(struct call *call, int *argc, char ***argv, bool *help, struct word *words, int *n_words)
 {
 	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "pretty", no_argument, NULL, 'p' },
-		{ "socket", required_argument, NULL, 's' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
+		{ "json", no_argument, NULL, 'j' },          { "pretty", no_argument, NULL, 'p' },
+		{ "socket", required_argument, NULL, 's' },  { "help", no_argument, NULL, 'h' },
+		{ "wait", no_argument, NULL, OPTION_WORD },  { "deadline", required_argument, NULL, OPTION_WORD },
+		{ "force", no_argument, NULL, OPTION_WORD }, { NULL, 0, NULL, 0 },
 	};
 	char unknown[64] = "";
-	bool incomplete = false;
-	int option;
+	const char *incomplete = NULL;
+	int option, index = 0;
 
 	opterr = 0;
-	while ((option = getopt_long(*argc, *argv, ":jps:h", options, NULL)) != -1) {
+	while ((option = getopt_long(*argc, *argv, ":jps:h", options, &index)) != -1) {
 		switch (option) {
 		case 'j':
 			if (call->out != &out_json_pretty)
@@ -214,11 +256,15 @@ static int options_parse(struct call *call, int *argc, char ***argv, bool *help)
 		case 'h':
 			*help = true;
 			break;
+		case OPTION_WORD:
+			words[(*n_words)++] = (struct word){ options[index].name, optarg };
+			break;
 		case ':':
-			incomplete = true;
+			incomplete = optopt == 's' ? "option -s needs the path of a socket"
+						   : "option --deadline needs a time, such as 10m";
 			break;
 		default:
-			if (optopt)
+			if (optopt && optopt < OPTION_WORD)
 				snprintf(unknown, sizeof(unknown), "-%c", optopt);
 			else
 				snprintf(unknown, sizeof(unknown), "%s", (*argv)[optind - 1]);
@@ -230,14 +276,14 @@ static int options_parse(struct call *call, int *argc, char ***argv, bool *help)
 	if (*unknown)
 		return complain(call, CONTROL_MISUSE, "there is no option '%s': see 'shunt help'", unknown);
 	if (incomplete)
-		return complain(call, CONTROL_MISUSE, "option -s needs the path of a socket");
-	for (int i = 0; i < *argc; i++)
-		if (!is_utf8((*argv)[i]))
+		return complain(call, CONTROL_MISUSE, "%s", incomplete);
+	for (int i = 0; i < *argc + *n_words; i++)
+		if (!is_utf8(i < *argc ? (*argv)[i] : words[i - *argc].value ? words[i - *argc].value : ""))
 			return complain(call, CONTROL_MISUSE, "an argument is not UTF-8");
 	return CONTROL_DONE;
 }
 
-static int words_run(struct call *call, int argc, char **argv, bool help)
+static int words_run(struct call *call, int argc, char **argv, bool help, const struct word *words, int n_words)
 {
 	if (help)
 		return help_run(call, argc, argv);
@@ -249,18 +295,22 @@ static int words_run(struct call *call, int argc, char **argv, bool help)
 		return help_run(call, argc - 1, argv + 1);
 	if (argc > 1 && is_help(argv[1]))
 		return help_run(call, 1, argv);
-	return command_run(call, argc, argv);
+	return command_run(call, argc, argv, words, n_words);
 }
 
 int main(int argc, char **argv)
 {
 	const char *socket = getenv("SHUNT_SOCKET");
 	struct call call = { .out = &out_plain, .socket = socket && *socket ? socket : SHUNT_CONTROL_SOCKET };
+	struct word *words = calloc((size_t)argc + 1, sizeof(*words));
+	int n_words = 0, code = CONTROL_REFUSED;
 	bool help = false;
-	int code = options_parse(&call, &argc, &argv, &help);
 
-	if (!code)
-		code = words_run(&call, argc, argv, help);
+	if (words)
+		code = options_parse(&call, &argc, &argv, &help, words, &n_words);
+	if (words && !code)
+		code = words_run(&call, argc, argv, help, words, n_words);
+	free(words);
 	if (fflush(stdout) || ferror(stdout)) {
 		fprintf(stderr, "shunt: cannot write the output: %s\n", strerror(errno));
 		code = code ? code : CONTROL_REFUSED;

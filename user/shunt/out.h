@@ -53,6 +53,8 @@ struct output {
 	void (*show)(const json_t *result, const struct view *views);
 	void (*item)(const json_t *item, const struct view *view); /* one more of a stream; flushed */
 	void (*error)(const struct complaint *complaint);
+	void (*note)(const char *text); /* beside a result that programs find the same in */
+	void (*progress)(const char *text); /* of a wait: takes the place of the one before; NULL: no more follows */
 };
 
 extern const struct output out_plain; /* errors go to stderr */

@@ -61,5 +61,13 @@ static void error_pretty(const struct complaint *complaint)
 	error_print(complaint, JSON_INDENT(4));
 }
 
-const struct output out_json = { .show = show, .item = item, .error = error };
-const struct output out_json_pretty = { .show = show_pretty, .item = item_pretty, .error = error_pretty };
+/* Programs read results, nothing beside them. */
+static void none(const char *text)
+{
+	(void)text;
+}
+
+const struct output out_json = { .show = show, .item = item, .error = error, .note = none, .progress = none };
+const struct output out_json_pretty = {
+	.show = show_pretty, .item = item_pretty, .error = error_pretty, .note = none, .progress = none
+};

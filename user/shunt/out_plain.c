@@ -6,8 +6,10 @@
 
 #include <inttypes.h>
 #include <time.h>
+#include <unistd.h>
 
 #define GAP "  " /* between columns */
+#define PROGRESS_PERIOD_S 1 /* between lines of progress where they are not a terminal's, chosen */
 
 /* Three significant digits and a unit: 999 -> "999", 12345 -> "12.3 k". */
 static void scaled_format(char *text, size_t size, double value, const char *const *units, size_t n_units, double step)
@@ -90,6 +92,8 @@ static char *cell_format(const json_t *object, const struct column *column)
 	} else if (json_is_number(value)) {
 		number_format(number, sizeof(number), json_number_value(value), column->unit);
 		fputs(number, f);
+	} else if (json_is_boolean(value)) {
+		fputs(json_is_true(value) ? "yes" : "no", f);
 	} else if (json_is_array(value)) {
 		json_array_foreach(value, i, element)
 			fprintf(f, "%s%s", i ? " " : "", json_is_string(element) ? json_string_value(element) : "-");
@@ -241,4 +245,33 @@ static void error(const struct complaint *complaint)
 		fprintf(stderr, "shunt: %s\n", complaint->text);
 }
 
-const struct output out_plain = { .show = show, .item = item, .error = error };
+static void note(const char *text)
+{
+	fflush(stdout);
+	fprintf(stderr, "shunt: %s\n", text);
+}
+
+/* On a terminal one line, written anew; elsewhere a line every now and then. */
+static void progress(const char *text)
+{
+	static bool unfinished;
+	static time_t next;
+	struct timespec now;
+
+	if (isatty(STDOUT_FILENO)) {
+		if (text)
+			printf("\r%s\033[K", text); /* erase to the end of the line: ECMA-48 8.3.41 */
+		else if (unfinished)
+			putchar('\n');
+		unfinished = text;
+	} else if (text) {
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		if (now.tv_sec < next)
+			return;
+		puts(text);
+		next = now.tv_sec + PROGRESS_PERIOD_S;
+	}
+	fflush(stdout);
+}
+
+const struct output out_plain = { .show = show, .item = item, .error = error, .note = note, .progress = progress };

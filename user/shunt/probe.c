@@ -26,8 +26,9 @@ static int probe_show(struct call *call)
 }
 
 static const struct command commands[] = {
-	{ "show", "[BACKEND]", "rounds asked and answered, round trip, age of the newest answer", probe_show, 0, 1 },
-	{ NULL, NULL, NULL, NULL, 0, 0 },
+	{ "show", "[BACKEND]", "rounds asked and answered, round trip, age of the newest answer", probe_show, 0, 1,
+	  NULL },
+	{ 0 },
 };
 
 const struct object probe_object = { "probe", "heartbeats to the backends", commands };

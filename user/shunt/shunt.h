@@ -22,6 +22,7 @@ struct command {
 	const char *help; /* one line */
 	int (*run)(struct call *call); /* returns the exit status, enum control_code */
 	int min_arguments, max_arguments;
+	const char *options; /* words of its arguments that may be options too: "wait deadline"; NULL: none */
 };
 
 struct object {
@@ -43,7 +44,31 @@ bool is_prefix(const char *word, const char *name);
 /* A whole number 0 .. 2^53; 0 or -EINVAL. */
 int number_parse(json_int_t *out, const char *text);
 
+/* ---- keys.c: arguments that a word announces ---- */
+
+enum key_kind {
+	KEY_FLAG, /* the word alone: true */
+	KEY_TEXT, /* the next word */
+	KEY_NUMBER, /* the next word, a whole number 0 .. 2^53 */
+	KEY_DURATION, /* the next word, such as 10m: nanoseconds */
+};
+
+struct key {
+	const char *word; /* in the command line, may be cut short; the last one's is NULL */
+	enum key_kind kind;
+	const char *name; /* of the request's argument; NULL: the same as the word */
+};
+
+/*
+ * Read the arguments from number `first` on into *args: any of the keys, each once, in any order. Returns the exit
+ * status; *args, a JSON object, is made if it is NULL, and gone after an error.
+ */
+int keys_parse(const struct call *call, int first, const struct key *keys, json_t **args);
+
 /* ---- client.c: the daemon ---- */
+
+/* Ask once. 0, and *result is owned by the caller; or the exit status, complained of. Takes over args (NULL: none). */
+int request_ask(const struct call *call, const char *object, const char *command, json_t *args, json_t **result);
 
 /* Ask once and show the result. Takes over args (NULL: none). Returns the exit status. */
 int request_show(const struct call *call, const char *object, const char *command, json_t *args,

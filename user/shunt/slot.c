@@ -35,8 +35,8 @@ static int slot_show(struct call *call)
 
 static const struct command commands[] = {
 	{ "show", "[POOL [SLOT]]", "slots that each backend owns and is heir to; of one slot, who follows", slot_show,
-	  0, 2 },
-	{ NULL, NULL, NULL, NULL, 0, 0 },
+	  0, 2, NULL },
+	{ 0 },
 };
 
 const struct object slot_object = { "slot", "shares of the tables", commands };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * stats.c - shunt stats: what became of every packet, and how well the prober and the detector keep time.
+ * stats.c - shunt stats: what became of every packet, how full the journal of flows is, and how well the prober and the
+ * detector keep time.
  */
 #include "shunt/shunt.h"
 
@@ -30,17 +31,29 @@ static const struct column probe_columns[] = {
 	{ NULL, NULL, 0 },
 };
 
+static const struct column flow_columns[] = {
+	{ "used", "flows recorded", 0 },
+	{ "capacity", "of", 0 },
+	{ "open", "open", 0 },
+	{ "closing", "closing", 0 },
+	{ "closed", "closed", 0 },
+	{ "detours", "detours", 0 },
+	{ "opened", "opened", 0 },
+	{ "full", "unrecorded, it was full", 0 },
+	{ "looked_up", "packets looked up", 0 },
+	{ "policed", "SYNs above their limit", 0 },
+	{ NULL, NULL, 0 },
+};
+
 static const struct column reason_columns[] = {
 	{ "name", "REASON", 0 },     { "action", "ACTION", 0 }, { "packets", "PACKETS", 0 },
 	{ "meaning", "MEANING", 0 }, { NULL, NULL, 0 },
 };
 
 static const struct view views[] = {
-	{ SHAPE_RECORD, NULL, daemon_columns, NULL },
-	{ SHAPE_TABLE, "interfaces", interface_columns, NULL },
-	{ SHAPE_RECORD, "probe", probe_columns, NULL },
-	{ SHAPE_TABLE, "reasons", reason_columns, "packets" },
-	{ 0 },
+	{ SHAPE_RECORD, NULL, daemon_columns, NULL },          { SHAPE_TABLE, "interfaces", interface_columns, NULL },
+	{ SHAPE_RECORD, "probe", probe_columns, NULL },        { SHAPE_RECORD, "flows", flow_columns, NULL },
+	{ SHAPE_TABLE, "reasons", reason_columns, "packets" }, { 0 },
 };
 
 static int stats_show(struct call *call)
@@ -49,8 +62,9 @@ static int stats_show(struct call *call)
 }
 
 static const struct command commands[] = {
-	{ "show", "", "packets by reason (JSON: also those with none), probes, detector", stats_show, 0, 0 },
-	{ NULL, NULL, NULL, NULL, 0, 0 },
+	{ "show", "", "packets by reason (JSON: also those with none), flows, probes, detector", stats_show, 0, 0,
+	  NULL },
+	{ 0 },
 };
 
 const struct object stats_object = { "stats", "what became of the packets", commands };

@@ -11,9 +11,10 @@ static const struct column columns[] = {
 	{ "port", "PORT", UNIT_PORT },
 	{ "pool", "POOL", 0 },
 	{ "hash", "HASH", 0 },
+	{ "on_failure", "ON FAILURE", 0 },
 	{ "packets", "PACKETS", UNIT_COUNT },
 	{ "bytes", "BYTES", UNIT_BYTES },
-	{ "new_flows", "FLOWS", UNIT_COUNT },
+	{ "new_flows", "OPENED", UNIT_COUNT },
 	{ NULL, NULL, 0 },
 };
 
@@ -26,6 +27,8 @@ static const struct column details[] = {
 	{ "pool", "pool", 0 },
 	{ "policy", "policy", 0 },
 	{ "hash", "hash", 0 },
+	{ "on_failure", "on failure", 0 },
+	{ "syn_limit", "SYN limit", 0 },
 	{ "slots", "slots", 0 },
 	{ "packets", "packets", 0 },
 	{ "bytes", "bytes", 0 },
@@ -43,8 +46,8 @@ static int vip_show(struct call *call)
 }
 
 static const struct command commands[] = {
-	{ "show", "[NAME]", "addresses, their pools and their traffic; of one, everything", vip_show, 0, 1 },
-	{ NULL, NULL, NULL, NULL, 0, 0 },
+	{ "show", "[NAME]", "addresses, their pools and their traffic; of one, everything", vip_show, 0, 1, NULL },
+	{ 0 },
 };
 
 const struct object vip_object = { "vip", "addresses that clients connect to", commands };
