@@ -29,6 +29,10 @@ struct dataplane {
 	struct backend *backends;
 	struct session *sessions;
 	struct detector *detector;
+	struct flow *journal;
+	struct journal_state *journal_state;
+	struct backend_flows *backend_flows;
+	struct syn *syns;
 	int n_cpus;
 };
 
@@ -79,15 +83,18 @@ static int take_event(void *arg, void *data, size_t size)
 	return 0;
 }
 
-static int load(struct dataplane *dp, uint64_t seed, bool with_timer)
+static int load(struct dataplane *dp, const struct dataplane_options *options, bool with_timer)
 {
-	struct siphash_key key = seed_key(seed);
+	struct siphash_key key = seed_key(options->seed);
 	int err;
 
 	dp->skel = shunt_bpf__open();
 	if (!dp->skel)
 		return -errno;
 	memcpy((void *)&dp->skel->rodata->flow_key, &key, sizeof(key));
+	bpf_map__set_max_entries(dp->skel->maps.flows, options->flows_max);
+	bpf_map__set_max_entries(dp->skel->maps.journal, options->flows_max);
+	bpf_map__set_max_entries(dp->skel->maps.journal_free, options->flows_max);
 	if (!with_timer) {
 		bpf_program__set_autoload(dp->skel->progs.tick_start, false);
 		bpf_map__set_autocreate(dp->skel->maps.tick, false);
@@ -115,9 +122,9 @@ int dataplane_open(struct dataplane **out, const struct dataplane_options *optio
 	dp->n_cpus = libbpf_num_possible_cpus();
 	libbpf_set_print(keep_complaint);
 
-	err = load(dp, options->seed, true);
+	err = load(dp, options, true);
 	if (err && err != -EPERM)
-		err = load(dp, options->seed, false);
+		err = load(dp, options, false);
 	if (err == -EPERM) {
 		*why = "not allowed to load BPF programs: CAP_BPF and CAP_NET_ADMIN are needed (and not a locked-down "
 		       "BPF)";
@@ -133,11 +140,18 @@ int dataplane_open(struct dataplane **out, const struct dataplane_options *optio
 	dp->backends = array_map(dp->skel->maps.backends);
 	dp->sessions = array_map(dp->skel->maps.sessions);
 	dp->detector = array_map(dp->skel->maps.detector);
+	dp->journal = array_map(dp->skel->maps.journal);
+	dp->journal_state = array_map(dp->skel->maps.journal_state);
+	dp->backend_flows = array_map(dp->skel->maps.backend_flows);
+	dp->syns = array_map(dp->skel->maps.syns);
 	dp->ring = ring_buffer__new(bpf_map__fd(dp->skel->maps.events), take_event, dp, NULL);
-	if (!dp->backends || !dp->sessions || !dp->detector || !dp->ring) {
+	if (!dp->backends || !dp->sessions || !dp->detector || !dp->journal || !dp->journal_state ||
+	    !dp->backend_flows || !dp->syns || !dp->ring) {
 		err = -ENOMEM;
 		*why = "no memory for the shared maps";
+		goto out;
 	}
+	dp->journal_state->capacity = options->flows_max;
 out:
 	if (err) {
 		dataplane_close(dp);
@@ -157,6 +171,10 @@ void dataplane_close(struct dataplane *dp)
 		array_unmap(dp->skel->maps.backends, dp->backends);
 		array_unmap(dp->skel->maps.sessions, dp->sessions);
 		array_unmap(dp->skel->maps.detector, dp->detector);
+		array_unmap(dp->skel->maps.journal, dp->journal);
+		array_unmap(dp->skel->maps.journal_state, dp->journal_state);
+		array_unmap(dp->skel->maps.backend_flows, dp->backend_flows);
+		array_unmap(dp->skel->maps.syns, dp->syns);
 	}
 	ring_buffer__free(dp->ring);
 	shunt_bpf__destroy(dp->skel);
@@ -241,7 +259,74 @@ struct detector *dataplane_detector(struct dataplane *dp)
 	return dp->detector;
 }
 
-int dataplane_set_table(struct dataplane *dp, uint32_t pool, const struct slot *slots, uint32_t n_slots)
+struct flow *dataplane_journal(struct dataplane *dp)
+{
+	return dp->journal;
+}
+
+struct journal_state *dataplane_journal_state(struct dataplane *dp)
+{
+	return dp->journal_state;
+}
+
+struct backend_flows *dataplane_backend_flows(struct dataplane *dp)
+{
+	return dp->backend_flows;
+}
+
+const struct syn *dataplane_syns(struct dataplane *dp)
+{
+	return dp->syns;
+}
+
+int dataplane_flow_free(struct dataplane *dp, uint32_t entry)
+{
+	struct flow_key key = dp->journal[entry].key;
+	__u32 index = entry;
+
+	/* The walk may have failed to make the hash's entry, or taken its place for a new flow with this very key. */
+	if (!bpf_map_lookup_elem(bpf_map__fd(dp->skel->maps.flows), &key, &index) && index == entry)
+		bpf_map_delete_elem(bpf_map__fd(dp->skel->maps.flows), &key);
+	return bpf_map_update_elem(bpf_map__fd(dp->skel->maps.journal_free), NULL, &entry, BPF_ANY);
+}
+
+int dataplane_flow_find(struct dataplane *dp, const struct flow_key *key, uint32_t *entry)
+{
+	return bpf_map_lookup_elem(bpf_map__fd(dp->skel->maps.flows), key, entry);
+}
+
+int dataplane_syn_replay(struct dataplane *dp, const struct syn *syn)
+{
+	struct xdp_md ctx = { .data_end = syn->n_bytes, .ingress_ifindex = syn->ifindex };
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = syn->frame, .data_size_in = syn->n_bytes, .ctx_in = &ctx,
+		    .ctx_size_in = sizeof(ctx), .repeat = 1, .batch_size = 1, .flags = BPF_F_TEST_XDP_LIVE_FRAMES);
+
+	if (syn->n_bytes > SYN_BYTES)
+		return -EINVAL;
+	return bpf_prog_test_run_opts(bpf_program__fd(dp->skel->progs.shunt_ingress), &opts);
+}
+
+int dataplane_flow_stats(struct dataplane *dp, struct flow_stats *out)
+{
+	struct flow_stats *values = calloc((size_t)dp->n_cpus, sizeof(*values));
+	__u32 key = 0;
+	int err;
+
+	*out = (struct flow_stats){ 0 };
+	if (!values)
+		return -ENOMEM;
+	err = bpf_map_lookup_elem(bpf_map__fd(dp->skel->maps.flow_stats), &key, values);
+	for (int i = 0; !err && i < dp->n_cpus; i++) {
+		out->opened += values[i].opened;
+		out->full += values[i].full;
+		out->looked_up += values[i].looked_up;
+		out->policed += values[i].policed;
+	}
+	free(values);
+	return err;
+}
+
+static int table_put(const struct bpf_map *tables, uint32_t pool, const struct slot *slots, uint32_t n_slots)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP);
 	__u32 n_pairs = (n_slots + 1) / 2;
@@ -259,15 +344,65 @@ int dataplane_set_table(struct dataplane *dp, uint32_t pool, const struct slot *
 	}
 	memcpy(memory, slots, n_slots * sizeof(*slots));
 	munmap(memory, bytes);
-	err = bpf_map_update_elem(bpf_map__fd(dp->skel->maps.tables), &pool, &fd, BPF_ANY);
+	err = bpf_map_update_elem(bpf_map__fd(tables), &pool, &fd, BPF_ANY);
 out:
 	close(fd);
 	return err;
 }
 
+int dataplane_set_table(struct dataplane *dp, uint32_t pool, const struct slot *slots, uint32_t n_slots)
+{
+	return table_put(dp->skel->maps.tables, pool, slots, n_slots);
+}
+
+int dataplane_set_table_before(struct dataplane *dp, uint32_t pool, const struct slot *slots, uint32_t n_slots)
+{
+	return table_put(dp->skel->maps.tables_before, pool, slots, n_slots);
+}
+
+int dataplane_clear_table(struct dataplane *dp, uint32_t pool)
+{
+	int err = bpf_map_delete_elem(bpf_map__fd(dp->skel->maps.tables), &pool);
+	int err_before = bpf_map_delete_elem(bpf_map__fd(dp->skel->maps.tables_before), &pool);
+
+	if (err && err != -ENOENT)
+		return err;
+	return err_before == -ENOENT ? 0 : err_before;
+}
+
+int dataplane_set_police(struct dataplane *dp, uint32_t vip, const struct police *police)
+{
+	return bpf_map_update_elem(bpf_map__fd(dp->skel->maps.police), &vip, police, BPF_ANY);
+}
+
+/* The map that holds the VIP, and its key there: IPv4 has a map with a shorter key. */
+static int vip_map(struct dataplane *dp, const struct vip_key *key, struct vip4_key *key4, const void **out)
+{
+	if (key->address.w[0] || key->address.w[1] || key->address.w[2] != SHUNT_V4_MAPPED) {
+		*out = key;
+		return bpf_map__fd(dp->skel->maps.vips);
+	}
+	*key4 = (struct vip4_key){ .address = key->address.w[3], .port = key->port, .protocol = key->protocol };
+	*out = key4;
+	return bpf_map__fd(dp->skel->maps.vips4);
+}
+
+int dataplane_delete_vip(struct dataplane *dp, const struct vip_key *key)
+{
+	struct vip4_key key4;
+	const void *found;
+	int fd = vip_map(dp, key, &key4, &found);
+
+	return bpf_map_delete_elem(fd, found);
+}
+
 int dataplane_set_vip(struct dataplane *dp, const struct vip_key *key, const struct vip *vip)
 {
-	return bpf_map_update_elem(bpf_map__fd(dp->skel->maps.vips), key, vip, BPF_ANY);
+	struct vip4_key key4;
+	const void *found;
+	int fd = vip_map(dp, key, &key4, &found);
+
+	return bpf_map_update_elem(fd, found, vip, BPF_ANY);
 }
 
 int dataplane_add_egress(struct dataplane *dp, unsigned ifindex)

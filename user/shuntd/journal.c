@@ -1,0 +1,834 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * journal.c - see journal.h. Decides which entries are given back, who is asked, who is told; leaves the choice of a
+ * backend to the walk. The walk writes the entries at the same time: a word is changed by compare-and-swap alone, and the
+ * counts (`backend_flows.live`, `backend.detours`) by whoever won.
+ *
+ * Nothing is remembered per flow but in the entry itself: a tell is a few passes over the entries, each of which looks
+ * for what is still to be told.
+ */
+#include "shuntd/journal.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/flow.h"
+#include "core/segment.h"
+#include "shunt/hash.h"
+#include "shuntd/backends.h"
+
+#define SECOND_NS 1000000000ULL
+
+/* ---- chosen numbers ---- */
+
+#define PERIOD_NS 10000000ULL /* the sweep's; BACKENDS_PERIOD_NS, the main loop's, is no longer */
+#define PASS_PERIODS 256 /* a pass of the sweep takes so many periods: 2.6 s */
+#define SLICE_MIN 64 /* entries of a slice of the sweep at least */
+#define FREES_MAX 1024 /* given back in a slice: about 1 ms */
+#define ASKS_MAX 64 /* clients asked in a slice: 6,400 a second */
+#define CLOSED_NS SECOND_NS /* a closed entry answers stray segments with a RST for so long */
+#define ASK_GAP_NS (10 * SECOND_NS)
+#define ASKS 3
+#define UNTOLD_NS (30 * SECOND_NS) /* told, and nothing heard: kept for so long after the last challenge */
+#define UNCONFIRMED_NS (10 * SECOND_NS) /* under pressure: nothing followed its SYN for so long */
+
+#define SLICE_NS 1000000ULL /* of telling or moving, at most so long */
+#define SLICE_TELLS 256 /* and so many told */
+#define SLICE_STEP 512 /* entries between two looks at the clock */
+#define TELL_NOW_NS 2000000ULL /* of a tell before journal_tell() returns */
+#define FRESH_NS SECOND_NS /* its SYN may still be unanswered: a client repeats it after a second (RFC 6298 2.1) */
+
+/*
+ * Attempts of a tell after the first: so long after the end of the one before. A client's answer may be lost, and Linux
+ * answers a bare segment outside its window once in 500 ms (tcp_invalid_ratelimit): the last comes after that.
+ */
+static const uint64_t tell_gaps_ns[] = { 0, 10000000, 100000000, SECOND_NS };
+#define TELL_PASSES (sizeof(tell_gaps_ns) / sizeof(tell_gaps_ns[0]))
+
+/* ---- segments out ---- */
+
+#define BATCH 64
+#define SEND_BUFFER_BYTES (4 << 20) /* 5,000 segments, as the kernel counts them */
+
+/* Segments of one family on their way out. */
+struct batch {
+	int fd;
+	unsigned n, n_sent;
+	struct mmsghdr messages[BATCH];
+	struct iovec bytes[BATCH];
+	union {
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} to[BATCH];
+	uint8_t segments[BATCH][SEGMENT_BYTES_MAX];
+};
+
+struct outlet {
+	struct batch v4, v6;
+	uint64_t random;
+	uint64_t n_failed; /* segments that could not be sent: no route to their client */
+};
+
+/* ---- the journal ---- */
+
+/* Clients being told that their backend is dead, or that their flow was ended. */
+struct tell {
+	struct tell *next;
+	uint16_t backend; /* 0: flows under FLOW_RESET */
+	uint64_t at_ns; /* journal_tell() */
+	unsigned pass; /* 0 .. TELL_PASSES - 1 */
+	uint64_t due_ns; /* of this pass */
+	uint32_t syn, entry; /* where this pass stands: SYNs first */
+	uint64_t n_found; /* in this pass, still to be told */
+	uint64_t n_told, n_replayed, n_refused, n_challenged; /* in the first pass */
+	uint64_t first_ns, last_ns; /* segments of the first pass were sent */
+	uint64_t n_failed_before; /* outlet.n_failed at its start */
+};
+
+struct move {
+	bool active;
+	uint32_t entry; /* where it stands */
+	void (*done)(void *arg, uint32_t pool);
+	void *arg;
+};
+
+struct journal {
+	struct shuntd *shuntd;
+	struct flow *flows;
+	struct journal_state *state;
+	struct backend *backends;
+	struct backend_flows *counts;
+	const struct syn *syns;
+	struct outlet outlet;
+	struct tell *tells; /* the next to have a slice is the first */
+	struct move moves[SHUNT_MAX_POOLS];
+	uint32_t n_moves; /* active ones */
+
+	/* the sweep */
+	uint64_t swept_ns; /* its newest slice */
+	uint32_t entry; /* where it stands */
+	uint32_t n_seen; /* entries in use, in this pass so far */
+	uint32_t used_at_start; /* state.used when this pass began */
+	uint32_t in_use, used_then; /* what the pass before found, and its used_at_start */
+	uint64_t pressure_ns; /* since when the journal fills; 0: it doesn't */
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * SECOND_NS + (uint64_t)t.tv_nsec;
+}
+
+/* The walk's clock is read on other CPUs: what it wrote may be a little later than our now. */
+static bool older_than(uint64_t then_ns, uint64_t now, uint64_t age_ns)
+{
+	return then_ns + age_ns < now;
+}
+
+static uint32_t entries_used(const struct journal *j)
+{
+	uint32_t used = __atomic_load_n(&j->state->used, __ATOMIC_ACQUIRE);
+
+	return used < j->state->capacity ? used : j->state->capacity; /* the walk may count beyond the end */
+}
+
+/* ---- words ---- */
+
+static uint64_t word_load(const struct flow *f)
+{
+	return __atomic_load_n(&f->word, __ATOMIC_ACQUIRE);
+}
+
+static bool word_is_live(uint64_t word)
+{
+	return FLOW_WORD_STATE(word) == FLOW_OPEN || FLOW_WORD_STATE(word) == FLOW_CLOSING;
+}
+
+/* The word with another owner and other flags; FLOW_DETOUR follows from them. */
+static uint64_t word_with(uint64_t word, uint16_t owner, uint8_t flags)
+{
+	bool detour = FLOW_WORD_BACKEND(word) != owner || flags & (FLOW_RESET | FLOW_ASKED);
+
+	flags = detour ? flags | FLOW_DETOUR : flags & (uint8_t)~FLOW_DETOUR;
+	return FLOW_WORD(FLOW_WORD_BACKEND(word), owner, FLOW_WORD_STATE(word), flags);
+}
+
+static void word_count(struct journal *j, uint64_t word, int sign)
+{
+	uint16_t backend = FLOW_WORD_BACKEND(word), owner = FLOW_WORD_OWNER(word);
+
+	if (FLOW_WORD_STATE(word) == FLOW_OPEN && backend < SHUNT_MAX_BACKENDS)
+		__atomic_fetch_add(&j->counts[backend].live, (__u64)sign, __ATOMIC_SEQ_CST);
+	if (FLOW_WORD_FLAGS(word) & FLOW_DETOUR && owner < SHUNT_MAX_BACKENDS)
+		__atomic_fetch_add(&j->backends[owner].detours, (__u32)sign, __ATOMIC_SEQ_CST);
+}
+
+/* Change a word that is still `old`, and the counts with it. False: the walk was faster. */
+static bool word_swap(struct journal *j, struct flow *f, uint64_t old, uint64_t new)
+{
+	__u64 expected = old;
+
+	if (!__atomic_compare_exchange_n(&f->word, &expected, new, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		return false;
+	word_count(j, new, 1); /* first, so that no count passes through 0 */
+	word_count(j, old, -1);
+	return true;
+}
+
+static bool flow_free(struct journal *j, uint32_t entry, uint64_t word)
+{
+	struct flow *f = &j->flows[entry];
+
+	if (!word_swap(j, f, word, 0))
+		return false;
+	f->challenged = 0;
+	/* An error is the hash's or the stack's refusal of what they hold for certain: nothing would mend it. */
+	dataplane_flow_free(j->shuntd->dataplane, entry);
+	return true;
+}
+
+static bool backend_serves(const struct journal *j, uint16_t id)
+{
+	uint32_t word = id < SHUNT_MAX_BACKENDS ? __atomic_load_n(&j->backends[id].word, __ATOMIC_SEQ_CST) : 0;
+
+	return BACKEND_WORD_STATE(word) == BACKEND_UP || BACKEND_WORD_STATE(word) == BACKEND_DRAINING;
+}
+
+/* ---- sending ---- */
+
+static int batch_open(struct batch *b, int family)
+{
+	int size = SEND_BUFFER_BYTES;
+
+	/* IPPROTO_RAW takes packets with their IP header, in both families (raw(7), ipv6(7)). */
+	b->fd = socket(family, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW);
+	if (b->fd < 0)
+		return -errno;
+	if (setsockopt(b->fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)))
+		setsockopt(b->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	for (unsigned i = 0; i < BATCH; i++) {
+		b->bytes[i].iov_base = b->segments[i];
+		b->messages[i].msg_hdr = (struct msghdr){
+			.msg_name = &b->to[i],
+			.msg_namelen = family == AF_INET ? sizeof(b->to[i].v4) : sizeof(b->to[i].v6),
+			.msg_iov = &b->bytes[i],
+			.msg_iovlen = 1,
+		};
+	}
+	return 0;
+}
+
+/* Send what waits. False: the socket takes no more now, and the rest goes on waiting. */
+static bool batch_flush(struct outlet *o, struct batch *b)
+{
+	while (b->n_sent < b->n) {
+		int n = sendmmsg(b->fd, b->messages + b->n_sent, b->n - b->n_sent, MSG_DONTWAIT);
+
+		if (n > 0) {
+			b->n_sent += (unsigned)n;
+		} else if (errno == EAGAIN || errno == ENOBUFS) {
+			return false;
+		} else if (errno != EINTR) {
+			b->n_sent++; /* this one's client can't be reached; the others' can */
+			o->n_failed++;
+		}
+	}
+	b->n = b->n_sent = 0;
+	return true;
+}
+
+static bool outlet_flush(struct outlet *o)
+{
+	bool v4 = batch_flush(o, &o->v4), v6 = batch_flush(o, &o->v6);
+
+	return v4 && v6;
+}
+
+/* Room for what one flow may need: a refusal and a challenge. */
+static bool outlet_has_room(struct outlet *o)
+{
+	return (o->v4.n + 2 <= BATCH || batch_flush(o, &o->v4)) && (o->v6.n + 2 <= BATCH || batch_flush(o, &o->v6));
+}
+
+/* Sequence numbers to draw: xorshift64 (Marsaglia, "Xorshift RNGs", 2003). Only that they differ matters. */
+static uint32_t outlet_draw(struct outlet *o)
+{
+	o->random ^= o->random << 13;
+	o->random ^= o->random >> 7;
+	o->random ^= o->random << 17;
+	return (uint32_t)(o->random >> 32);
+}
+
+/* Queue a segment to a flow's client; there is room. */
+static void outlet_put(struct outlet *o, const struct flow *f, bool refuse)
+{
+	bool v4 = address_is_v4(&f->key.vip);
+	struct batch *b = v4 ? &o->v4 : &o->v6;
+	unsigned i = b->n++;
+
+	b->bytes[i].iov_len =
+		refuse ? segment_refuse(b->segments[i], f) : segment_challenge(b->segments[i], f, outlet_draw(o));
+	if (v4) {
+		b->to[i].v4 = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = f->key.client.w[3] };
+		return;
+	}
+	b->to[i].v6 = (struct sockaddr_in6){ .sin6_family = AF_INET6 };
+	memcpy(&b->to[i].v6.sin6_addr, &f->key.client, sizeof(f->key.client));
+	if (IN6_IS_ADDR_LINKLOCAL(&b->to[i].v6.sin6_addr))
+		b->to[i].v6.sin6_scope_id = f->ingress_ifindex;
+}
+
+/* n: how many challenges that makes, as far as the entry counts them. */
+static void flow_challenge(struct journal *j, struct flow *f, unsigned n, uint64_t now)
+{
+	f->challenged = FLOW_CHALLENGED(n < 15 ? n : 15, now);
+	outlet_put(&j->outlet, f, false);
+}
+
+/* Whether the newest challenge is older than that; exact to 1/16 s. */
+static bool challenge_older_than(const struct flow *f, uint64_t now, uint64_t age_ns)
+{
+	uint32_t age = (FLOW_CHALLENGED(0, now) - (f->challenged & ~15U)) >> 4;
+
+	return age > age_ns / 62500000U;
+}
+
+/* ---- the sweep ---- */
+
+enum sweep {
+	SWEEP_KEEP,
+	SWEEP_FREE,
+	SWEEP_ASK, /* the first time */
+	SWEEP_ASK_AGAIN,
+	SWEEP_BELIEVE, /* its client answered */
+};
+
+/* What is to become of an entry whose word is not 0. */
+static enum sweep sweep_decide(const struct journal *j, const struct flow *f, uint64_t word, uint64_t now)
+{
+	uint64_t opened_ns = __atomic_load_n(&f->opened_ns, __ATOMIC_RELAXED);
+	uint64_t seen_ns = __atomic_load_n(&f->seen_ns, __ATOMIC_RELAXED);
+	uint8_t flags = FLOW_WORD_FLAGS(word);
+	const struct config *config = j->shuntd->config;
+
+	if (!vip_by_id(j->shuntd, f->vip))
+		return SWEEP_FREE; /* the configuration no longer has its VIP, so no packet of it comes here */
+	if (FLOW_WORD_STATE(word) == FLOW_CLOSED)
+		return older_than(seen_ns, now, CLOSED_NS) ? SWEEP_FREE : SWEEP_KEEP;
+	if (FLOW_WORD_STATE(word) == FLOW_CLOSING && older_than(seen_ns, now, config->flows_closed_ns))
+		return SWEEP_FREE;
+	if (flags & FLOW_RESET || !backend_serves(j, FLOW_WORD_BACKEND(word))) {
+		/* A tell has it, or had it: that asks, and asks again. */
+		if (FLOW_CHALLENGES(f->challenged) >= TELL_PASSES && challenge_older_than(f, now, UNTOLD_NS))
+			return SWEEP_FREE;
+	}
+	if (flags & FLOW_RESET || FLOW_WORD_STATE(word) != FLOW_OPEN)
+		return SWEEP_KEEP;
+	if (flags & FLOW_ASKED) {
+		if (flags & FLOW_CONFIRMED)
+			return SWEEP_BELIEVE;
+		if (!challenge_older_than(f, now, ASK_GAP_NS))
+			return SWEEP_KEEP;
+		return FLOW_CHALLENGES(f->challenged) >= ASKS ? SWEEP_FREE : SWEEP_ASK_AGAIN;
+	}
+	if (j->pressure_ns && !(flags & FLOW_CONFIRMED) && older_than(opened_ns, now, UNCONFIRMED_NS)) {
+		/* Since VIP_CONFIRM is set any packet would have confirmed it. Before, nobody looked: ask. */
+		return opened_ns >= j->pressure_ns ? SWEEP_FREE : SWEEP_ASK;
+	}
+	return older_than(seen_ns, now, config->flows_idle_ns) ? SWEEP_ASK : SWEEP_KEEP;
+}
+
+/* Entries in use now, as far as is known: what the pass before counted, and those taken for the first time since. */
+static uint64_t entries_in_use(const struct journal *j)
+{
+	return (uint64_t)j->in_use + entries_used(j) - j->used_then;
+}
+
+static void pressure_set(struct journal *j, uint64_t since_ns)
+{
+	j->pressure_ns = since_ns;
+	j->shuntd->confirm = since_ns != 0;
+	vips_flags_apply(j->shuntd); /* what fails is tried again by whoever writes the VIP next */
+	ledger_add(j->shuntd->ledger, 0, "shuntd", "self", since_ns ? "journal fills" : "journal has room",
+		   since_ns ? "flows are confirmed by their packets" : "below half",
+		   json_pack("{s:I, s:I}", "entries", (json_int_t)entries_in_use(j), "capacity",
+			     (json_int_t)j->state->capacity));
+}
+
+static void pass_end(struct journal *j)
+{
+	j->in_use = j->n_seen;
+	j->used_then = j->used_at_start;
+	j->entry = j->n_seen = 0;
+	j->used_at_start = entries_used(j);
+	if (j->pressure_ns && entries_in_use(j) < j->state->capacity / 2)
+		pressure_set(j, 0);
+}
+
+static void sweep_slice(struct journal *j, uint64_t now)
+{
+	uint32_t used = entries_used(j), n = used / PASS_PERIODS + SLICE_MIN, frees = 0, asks = 0;
+
+	if (!j->pressure_ns && entries_in_use(j) > (uint64_t)j->state->capacity * 3 / 4)
+		pressure_set(j, now);
+	for (; j->entry < used && n && frees < FREES_MAX; j->entry++, n--) {
+		struct flow *f = &j->flows[j->entry];
+		uint64_t word = word_load(f);
+		uint8_t flags = FLOW_WORD_FLAGS(word);
+		uint16_t owner = FLOW_WORD_OWNER(word);
+
+		if (!word)
+			continue;
+		j->n_seen++;
+		switch (sweep_decide(j, f, word, now)) {
+		case SWEEP_KEEP:
+			break;
+		case SWEEP_FREE:
+			if (flow_free(j, j->entry, word)) {
+				frees++;
+				j->n_seen--;
+			}
+			break;
+		case SWEEP_ASK:
+			flags = (flags & (uint8_t)~FLOW_CONFIRMED) | FLOW_ASKED;
+			if (asks == ASKS_MAX || !outlet_has_room(&j->outlet) ||
+			    !word_swap(j, f, word, word_with(word, owner, flags)))
+				break;
+			flow_challenge(j, f, 1, now);
+			asks++;
+			break;
+		case SWEEP_ASK_AGAIN:
+			if (asks == ASKS_MAX || !outlet_has_room(&j->outlet))
+				break;
+			flow_challenge(j, f, FLOW_CHALLENGES(f->challenged) + 1, now);
+			asks++;
+			break;
+		case SWEEP_BELIEVE:
+			f->challenged = 0;
+			word_swap(j, f, word, word_with(word, owner, flags & (uint8_t)~FLOW_ASKED));
+			break;
+		}
+	}
+	outlet_flush(&j->outlet);
+	if (j->entry >= used)
+		pass_end(j);
+}
+
+/* ---- telling ---- */
+
+static bool tell_concerns(const struct tell *t, uint64_t word)
+{
+	return word_is_live(word) &&
+	       (t->backend ? FLOW_WORD_BACKEND(word) == t->backend : (FLOW_WORD_FLAGS(word) & FLOW_RESET) != 0);
+}
+
+static bool is_fresh(const struct tell *t, const struct flow *f, uint64_t word)
+{
+	return !(FLOW_WORD_FLAGS(word) & FLOW_CONFIRMED) && f->opened_ns + FRESH_NS > t->at_ns;
+}
+
+/* Let a SYN that the dead backend may not have answered walk again: the walk leads it, and its flow, to the heir. */
+static bool tell_replay(struct journal *j, struct tell *t, const struct syn *shared)
+{
+	struct syn syn = { .at_ns = __atomic_load_n(&shared->at_ns, __ATOMIC_ACQUIRE) };
+	const uint64_t at_ns = syn.at_ns;
+	const struct flow *f;
+	uint64_t word;
+
+	if (!t->backend || !at_ns || at_ns + FRESH_NS <= t->at_ns || shared->entry >= entries_used(j))
+		return false;
+	f = &j->flows[shared->entry];
+	word = word_load(f);
+	if (!tell_concerns(t, word) || !is_fresh(t, f, word))
+		return false;
+	memcpy(&syn, shared, sizeof(syn));
+	/* Overwritten meanwhile, or of a flow that had this entry before. */
+	if (__atomic_load_n(&shared->at_ns, __ATOMIC_ACQUIRE) != at_ns || at_ns < f->opened_ns)
+		return false;
+	if (dataplane_syn_replay(j->shuntd->dataplane, &syn) || tell_concerns(t, word_load(f)))
+		return false; /* the pass over the entries refuses it */
+	t->n_told++;
+	t->n_replayed++;
+	return true;
+}
+
+/* Whether that was a flow to be told. */
+static bool tell_flow(struct journal *j, struct tell *t, struct flow *f, uint64_t now)
+{
+	const struct vip_run *vip;
+	uint64_t word = word_load(f);
+	bool fresh;
+
+	if (!tell_concerns(t, word))
+		return false;
+	vip = vip_by_id(j->shuntd, f->vip);
+	if (t->backend && (!vip || vip->conf.on_failure != ON_FAILURE_RESET || f->opened_ns > t->at_ns))
+		return false;
+	fresh = is_fresh(t, f, word);
+	if (fresh)
+		outlet_put(&j->outlet, f, true);
+	flow_challenge(j, f, t->pass + 1, now);
+	t->n_found++;
+	if (!t->pass) {
+		t->n_told++;
+		t->n_refused += fresh;
+		t->n_challenged++;
+	}
+	return true;
+}
+
+static const char *backend_name(const struct journal *j, uint16_t id)
+{
+	const struct backend_run *b = backend_by_id(j->shuntd, id);
+
+	return b ? b->conf.name : "?";
+}
+
+static void tell_report(struct journal *j, const struct tell *t)
+{
+	uint64_t told = t->n_told - t->n_replayed;
+	json_t *evidence = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "flows", (json_int_t)t->n_told,
+				     "replayed", (json_int_t)t->n_replayed, "refused", (json_int_t)t->n_refused,
+				     "challenged", (json_int_t)t->n_challenged, "closed",
+				     (json_int_t)(told > t->n_found ? told - t->n_found : 0), "first_us",
+				     (json_int_t)(t->first_ns ? (t->first_ns - t->at_ns) / 1000 : 0), "last_us",
+				     (json_int_t)(t->last_ns ? (t->last_ns - t->at_ns) / 1000 : 0), "unsent",
+				     (json_int_t)(j->outlet.n_failed - t->n_failed_before));
+
+	if (t->backend)
+		ledger_add(j->shuntd->ledger, 0, "backend", backend_name(j, t->backend), "flows told", "it is dead",
+			   evidence);
+	else
+		ledger_add(j->shuntd->ledger, 0, "shuntd", "self", "flows told", "they were reset", evidence);
+}
+
+static void tell_begin_pass(struct tell *t, unsigned pass, uint64_t due_ns)
+{
+	t->pass = pass;
+	t->due_ns = due_ns;
+	t->syn = pass ? SHUNT_SYNS : 0; /* a SYN walks again once */
+	t->entry = 0;
+	t->n_found = 0;
+}
+
+/* A slice of a pass that is due. True: the pass is through. */
+static bool tell_slice(struct journal *j, struct tell *t, uint64_t now)
+{
+	const uint64_t end_ns = now + SLICE_NS;
+	uint32_t used = entries_used(j), n = 0;
+
+	for (; t->syn < SHUNT_SYNS && now < end_ns; t->syn++)
+		if (tell_replay(j, t, &j->syns[t->syn]) || !(t->syn % SLICE_STEP))
+			now = now_ns();
+	for (; t->syn == SHUNT_SYNS && t->entry < used && n < SLICE_TELLS && now < end_ns; t->entry++) {
+		if (!outlet_has_room(&j->outlet))
+			break;
+		n += tell_flow(j, t, &j->flows[t->entry], now);
+		if (!(t->entry % SLICE_STEP))
+			now = now_ns();
+	}
+	outlet_flush(&j->outlet);
+	if (!t->pass && t->n_told) {
+		t->last_ns = now_ns();
+		if (!t->first_ns)
+			t->first_ns = t->last_ns;
+	}
+	return t->syn == SHUNT_SYNS && t->entry >= used;
+}
+
+/* The next slice of a tell. False: it is over. */
+static bool tell_run(struct journal *j, struct tell *t, uint64_t now)
+{
+	if (t->backend && backend_serves(j, t->backend))
+		return false; /* it is back, and new flows on it are nobody's business here */
+	if (!tell_slice(j, t, now))
+		return true;
+	/* The second pass is made in any case: a SYN that was under way at the verdict may have come behind the first. */
+	if (t->pass + 1 == TELL_PASSES || (t->pass && !t->n_found))
+		return false;
+	tell_begin_pass(t, t->pass + 1, now_ns() + tell_gaps_ns[t->pass + 1]);
+	return true;
+}
+
+static struct tell **tell_find(struct journal *j, uint16_t backend)
+{
+	struct tell **at = &j->tells;
+
+	while (*at && (*at)->backend != backend)
+		at = &(*at)->next;
+	return at;
+}
+
+/* Give the first tell that is due its slice, and the place behind the others. False: none is due. */
+static bool tells_run(struct journal *j, uint64_t now)
+{
+	struct tell **at = &j->tells, **last, *t;
+
+	while (*at && (*at)->due_ns > now)
+		at = &(*at)->next;
+	t = *at;
+	if (!t)
+		return false;
+	*at = t->next;
+	t->next = NULL;
+	if (!tell_run(j, t, now)) {
+		tell_report(j, t);
+		free(t);
+		return true;
+	}
+	for (last = &j->tells; *last; last = &(*last)->next)
+		;
+	*last = t;
+	return true;
+}
+
+/* Begin to tell, or begin anew. */
+static struct tell *tell_begin(struct journal *j, uint16_t backend)
+{
+	struct tell **at = tell_find(j, backend), *t = *at;
+
+	if (!t) {
+		t = calloc(1, sizeof(*t));
+		if (!t) {
+			ledger_add(j->shuntd->ledger, 0, "backend", backend_name(j, backend), "flows not told",
+				   "no memory", NULL);
+			return NULL;
+		}
+		*at = t;
+	}
+	*t = (struct tell){
+		.next = t->next, .backend = backend, .at_ns = now_ns(), .n_failed_before = j->outlet.n_failed
+	};
+	tell_begin_pass(t, 0, t->at_ns);
+	return t;
+}
+
+void journal_tell(struct journal *j, uint16_t backend)
+{
+	struct tell *t = tell_begin(j, backend);
+
+	for (uint64_t now = t ? t->at_ns : 0; t && !t->pass && now < t->at_ns + TELL_NOW_NS; now = now_ns())
+		if (!tell_run(j, t, now))
+			break; /* serves again: journal_run() ends it */
+}
+
+bool journal_telling(const struct journal *j)
+{
+	for (const struct tell *t = j->tells; t; t = t->next)
+		if (!t->pass)
+			return true;
+	return false;
+}
+
+/* ---- filters, resets, counts ---- */
+
+static bool client_matches(const struct flow_filter *filter, const struct shunt_addr *client)
+{
+	unsigned bits = filter->client_prefix + (address_is_v4(filter->client) ? 96U : 0);
+	const uint8_t *a = (const uint8_t *)filter->client, *b = (const uint8_t *)client;
+
+	if (memcmp(a, b, bits / 8))
+		return false;
+	return !(bits % 8) || !((a[bits / 8] ^ b[bits / 8]) >> (8 - bits % 8));
+}
+
+bool flow_matches(const struct flow_filter *filter, const struct flow *f)
+{
+	uint64_t word = word_load(f);
+	bool detour = FLOW_WORD_FLAGS(word) & FLOW_DETOUR;
+
+	return FLOW_WORD_STATE(word) != FLOW_FREE && (!filter->state || FLOW_WORD_STATE(word) == filter->state) &&
+	       (!filter->backend || FLOW_WORD_BACKEND(word) == filter->backend) &&
+	       (!filter->vip || f->vip + 1 == filter->vip) &&
+	       (!filter->client || client_matches(filter, &f->key.client)) &&
+	       (!filter->client_port || f->key.client_port == filter->client_port) &&
+	       (!filter->detour || (filter->detour > 0) == detour);
+}
+
+size_t journal_reset(struct journal *j, const struct flow_filter *filter)
+{
+	const uint32_t used = entries_used(j);
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < used; i++) {
+		struct flow *f = &j->flows[i];
+		uint64_t word = word_load(f);
+
+		if (!word || !flow_matches(filter, f))
+			continue;
+		/* The walk may change it meanwhile (a FIN, a first packet): it is reset all the same, unless it ended. */
+		while (word_is_live(word) && !(FLOW_WORD_FLAGS(word) & FLOW_RESET)) {
+			uint8_t flags = (FLOW_WORD_FLAGS(word) & (uint8_t)~FLOW_ASKED) | FLOW_RESET;
+
+			if (word_swap(j, f, word, word_with(word, FLOW_WORD_OWNER(word), flags))) {
+				n++;
+				break;
+			}
+			word = word_load(f);
+		}
+	}
+	if (n)
+		tell_begin(j, 0);
+	return n;
+}
+
+void journal_count(const struct journal *j, struct journal_counts *out)
+{
+	const uint32_t used = entries_used(j);
+
+	*out = (struct journal_counts){ .capacity = j->state->capacity };
+	for (uint32_t i = 0; i < used; i++) {
+		uint64_t word = word_load(&j->flows[i]);
+
+		out->used += word != 0;
+		out->open += FLOW_WORD_STATE(word) == FLOW_OPEN;
+		out->closing += FLOW_WORD_STATE(word) == FLOW_CLOSING;
+		out->closed += FLOW_WORD_STATE(word) == FLOW_CLOSED;
+		out->detours += (FLOW_WORD_FLAGS(word) & FLOW_DETOUR) != 0;
+	}
+}
+
+/* ---- moving ---- */
+
+/* The flow's owner by the pool's table. */
+static uint16_t flow_owner(const struct journal *j, const struct flow *f, const struct vip_run *vip,
+			   const struct slot *slots, uint32_t n_slots)
+{
+	const struct flow_tuple tuple = { .source = f->key.client,
+					  .destination = f->key.vip,
+					  .source_port = f->key.client_port,
+					  .destination_port = f->key.vip_port,
+					  .protocol = f->key.protocol };
+	uint64_t mask[SHUNT_FLOW_WORDS];
+
+	if (!n_slots)
+		return 0;
+	vip_hash_mask(mask, &vip->conf);
+	return slots[hash_slot(flow_hash_under(&tuple, j->shuntd->config->seed, mask), n_slots)].owner;
+}
+
+static void move_flow(struct journal *j, struct flow *f, const struct vip_run *vip, const struct slot *slots,
+		      uint32_t n_slots)
+{
+	uint16_t owner = flow_owner(j, f, vip, slots, n_slots);
+	uint64_t word = word_load(f);
+
+	while (word && FLOW_WORD_OWNER(word) != owner &&
+	       !word_swap(j, f, word, word_with(word, owner, FLOW_WORD_FLAGS(word))))
+		word = word_load(f);
+}
+
+/* The next slice of the moves. */
+static void moves_run(struct journal *j, uint64_t now)
+{
+	const uint64_t end_ns = now + SLICE_NS;
+	struct move *m = j->moves;
+	const struct pool_run *pool;
+	const struct slot *slots = NULL;
+	uint32_t id, used = entries_used(j), n_slots = 0;
+
+	while (!m->active)
+		m++;
+	id = (uint32_t)(m - j->moves);
+	pool = pool_by_id(j->shuntd, id);
+	if (pool)
+		slots = table_slots(pool->table, &n_slots);
+	else
+		m->entry = used; /* removed meanwhile */
+	for (; m->entry < used && now < end_ns; m->entry++) {
+		struct flow *f = &j->flows[m->entry];
+		const struct vip_run *vip = word_load(f) ? vip_by_id(j->shuntd, f->vip) : NULL;
+
+		if (vip && vip->pool == pool)
+			move_flow(j, f, vip, slots, n_slots);
+		if (!(m->entry % SLICE_STEP))
+			now = now_ns();
+	}
+	if (m->entry < used)
+		return;
+	m->active = false;
+	j->n_moves--;
+	m->done(m->arg, id);
+}
+
+void journal_move(struct journal *j, uint32_t pool, void (*done)(void *arg, uint32_t pool), void *arg)
+{
+	struct move *m = &j->moves[pool];
+
+	j->n_moves += !m->active;
+	*m = (struct move){ .active = true, .done = done, .arg = arg };
+}
+
+/* ---- open, run, close ---- */
+
+bool journal_run(struct journal *j)
+{
+	uint64_t now = now_ns();
+
+	/* What the sockets didn't take waits for the next period: nothing is gained by trying at once. */
+	if (!outlet_flush(&j->outlet))
+		return false;
+	if (tells_run(j, now))
+		return true;
+	if (j->n_moves) {
+		moves_run(j, now);
+		return true;
+	}
+	if (older_than(j->swept_ns, now, PERIOD_NS - PERIOD_NS / 10)) {
+		j->swept_ns = now;
+		sweep_slice(j, now);
+	}
+	return false;
+}
+
+int journal_open(struct journal **out, struct shuntd *shuntd)
+{
+	struct journal *j = calloc(1, sizeof(*j));
+	int err;
+
+	if (!j)
+		return -ENOMEM;
+	j->shuntd = shuntd;
+	j->flows = dataplane_journal(shuntd->dataplane);
+	j->state = dataplane_journal_state(shuntd->dataplane);
+	j->backends = dataplane_backends(shuntd->dataplane);
+	j->counts = dataplane_backend_flows(shuntd->dataplane);
+	j->syns = dataplane_syns(shuntd->dataplane);
+	j->outlet.v4.fd = j->outlet.v6.fd = -1;
+	err = batch_open(&j->outlet.v4, AF_INET);
+	if (!err)
+		err = batch_open(&j->outlet.v6, AF_INET6);
+	if (err == -EAFNOSUPPORT)
+		err = 0; /* a kernel without IPv6 has no client of IPv6 */
+	if (!err && getrandom(&j->outlet.random, sizeof(j->outlet.random), 0) != sizeof(j->outlet.random))
+		err = -EIO;
+	j->outlet.random |= 1; /* xorshift stays at 0 for ever */
+	if (err)
+		journal_close(j);
+	else
+		*out = j;
+	return err;
+}
+
+void journal_close(struct journal *j)
+{
+	if (!j)
+		return;
+	while (j->tells) {
+		struct tell *t = j->tells;
+
+		j->tells = t->next;
+		free(t);
+	}
+	if (j->outlet.v4.fd >= 0)
+		close(j->outlet.v4.fd);
+	if (j->outlet.v6.fd >= 0)
+		close(j->outlet.v6.fd);
+	free(j);
+}
