@@ -10,16 +10,12 @@
 #include "shuntd/journal.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <sys/random.h>
-#include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "core/flow.h"
-#include "core/segment.h"
 #include "shunt/hash.h"
 #include "shuntd/backends.h"
+#include "shuntd/outlet.h"
 
 #define SECOND_NS 1000000000ULL
 
@@ -49,30 +45,6 @@
 static const uint64_t tell_gaps_ns[] = { 0, 10000000, 100000000, SECOND_NS };
 #define TELL_PASSES (sizeof(tell_gaps_ns) / sizeof(tell_gaps_ns[0]))
 
-/* ---- segments out ---- */
-
-#define BATCH 64
-#define SEND_BUFFER_BYTES (4 << 20) /* 5,000 segments, as the kernel counts them */
-
-/* Segments of one family on their way out. */
-struct batch {
-	int fd;
-	unsigned n, n_sent;
-	struct mmsghdr messages[BATCH];
-	struct iovec bytes[BATCH];
-	union {
-		struct sockaddr_in v4;
-		struct sockaddr_in6 v6;
-	} to[BATCH];
-	uint8_t segments[BATCH][SEGMENT_BYTES_MAX];
-};
-
-struct outlet {
-	struct batch v4, v6;
-	uint64_t random;
-	uint64_t n_failed; /* segments that could not be sent: no route to their client */
-};
-
 /* ---- the journal ---- */
 
 /* Clients being told that their backend is dead, or that their flow was ended. */
@@ -86,7 +58,7 @@ struct tell {
 	uint64_t n_found; /* in this pass, still to be told */
 	uint64_t n_told, n_replayed, n_refused, n_challenged; /* in the first pass */
 	uint64_t first_ns, last_ns; /* segments of the first pass were sent */
-	uint64_t n_failed_before; /* outlet.n_failed at its start */
+	uint64_t n_failed_before; /* outlet_failed() at its start */
 };
 
 struct move {
@@ -103,7 +75,7 @@ struct journal {
 	struct backend *backends;
 	struct backend_flows *counts;
 	const struct syn *syns;
-	struct outlet outlet;
+	struct outlet *outlet;
 	struct tell *tells; /* the next to have a slice is the first */
 	struct move moves[SHUNT_MAX_POOLS];
 	uint32_t n_moves; /* active ones */
@@ -200,95 +172,13 @@ static bool backend_serves(const struct journal *j, uint16_t id)
 	return BACKEND_WORD_STATE(word) == BACKEND_UP || BACKEND_WORD_STATE(word) == BACKEND_DRAINING;
 }
 
-/* ---- sending ---- */
-
-static int batch_open(struct batch *b, int family)
-{
-	int size = SEND_BUFFER_BYTES;
-
-	/* IPPROTO_RAW takes packets with their IP header, in both families (raw(7), ipv6(7)). */
-	b->fd = socket(family, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW);
-	if (b->fd < 0)
-		return -errno;
-	if (setsockopt(b->fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)))
-		setsockopt(b->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	for (unsigned i = 0; i < BATCH; i++) {
-		b->bytes[i].iov_base = b->segments[i];
-		b->messages[i].msg_hdr = (struct msghdr){
-			.msg_name = &b->to[i],
-			.msg_namelen = family == AF_INET ? sizeof(b->to[i].v4) : sizeof(b->to[i].v6),
-			.msg_iov = &b->bytes[i],
-			.msg_iovlen = 1,
-		};
-	}
-	return 0;
-}
-
-/* Send what waits. False: the socket takes no more now, and the rest goes on waiting. */
-static bool batch_flush(struct outlet *o, struct batch *b)
-{
-	while (b->n_sent < b->n) {
-		int n = sendmmsg(b->fd, b->messages + b->n_sent, b->n - b->n_sent, MSG_DONTWAIT);
-
-		if (n > 0) {
-			b->n_sent += (unsigned)n;
-		} else if (errno == EAGAIN || errno == ENOBUFS) {
-			return false;
-		} else if (errno != EINTR) {
-			b->n_sent++; /* this one's client can't be reached; the others' can */
-			o->n_failed++;
-		}
-	}
-	b->n = b->n_sent = 0;
-	return true;
-}
-
-static bool outlet_flush(struct outlet *o)
-{
-	bool v4 = batch_flush(o, &o->v4), v6 = batch_flush(o, &o->v6);
-
-	return v4 && v6;
-}
-
-/* Room for what one flow may need: a refusal and a challenge. */
-static bool outlet_has_room(struct outlet *o)
-{
-	return (o->v4.n + 2 <= BATCH || batch_flush(o, &o->v4)) && (o->v6.n + 2 <= BATCH || batch_flush(o, &o->v6));
-}
-
-/* Sequence numbers to draw: xorshift64 (Marsaglia, "Xorshift RNGs", 2003). Only that they differ matters. */
-static uint32_t outlet_draw(struct outlet *o)
-{
-	o->random ^= o->random << 13;
-	o->random ^= o->random >> 7;
-	o->random ^= o->random << 17;
-	return (uint32_t)(o->random >> 32);
-}
-
-/* Queue a segment to a flow's client; there is room. */
-static void outlet_put(struct outlet *o, const struct flow *f, bool refuse)
-{
-	bool v4 = address_is_v4(&f->key.vip);
-	struct batch *b = v4 ? &o->v4 : &o->v6;
-	unsigned i = b->n++;
-
-	b->bytes[i].iov_len =
-		refuse ? segment_refuse(b->segments[i], f) : segment_challenge(b->segments[i], f, outlet_draw(o));
-	if (v4) {
-		b->to[i].v4 = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = f->key.client.w[3] };
-		return;
-	}
-	b->to[i].v6 = (struct sockaddr_in6){ .sin6_family = AF_INET6 };
-	memcpy(&b->to[i].v6.sin6_addr, &f->key.client, sizeof(f->key.client));
-	if (IN6_IS_ADDR_LINKLOCAL(&b->to[i].v6.sin6_addr))
-		b->to[i].v6.sin6_scope_id = f->ingress_ifindex;
-}
+/* ---- challenges ---- */
 
 /* n: how many challenges that makes, as far as the entry counts them. */
 static void flow_challenge(struct journal *j, struct flow *f, unsigned n, uint64_t now)
 {
 	f->challenged = FLOW_CHALLENGED(n < 15 ? n : 15, now);
-	outlet_put(&j->outlet, f, false);
+	outlet_challenge(j->outlet, f);
 }
 
 /* Whether the newest challenge is older than that; exact to 1/16 s. */
@@ -397,14 +287,14 @@ static void sweep_slice(struct journal *j, uint64_t now)
 			break;
 		case SWEEP_ASK:
 			flags = (flags & (uint8_t)~FLOW_CONFIRMED) | FLOW_ASKED;
-			if (asks == ASKS_MAX || !outlet_has_room(&j->outlet) ||
+			if (asks == ASKS_MAX || !outlet_has_room(j->outlet) ||
 			    !word_swap(j, f, word, word_with(word, owner, flags)))
 				break;
 			flow_challenge(j, f, 1, now);
 			asks++;
 			break;
 		case SWEEP_ASK_AGAIN:
-			if (asks == ASKS_MAX || !outlet_has_room(&j->outlet))
+			if (asks == ASKS_MAX || !outlet_has_room(j->outlet))
 				break;
 			flow_challenge(j, f, FLOW_CHALLENGES(f->challenged) + 1, now);
 			asks++;
@@ -415,7 +305,7 @@ static void sweep_slice(struct journal *j, uint64_t now)
 			break;
 		}
 	}
-	outlet_flush(&j->outlet);
+	outlet_flush(j->outlet);
 	if (j->entry >= used)
 		pass_end(j);
 }
@@ -472,7 +362,7 @@ static bool tell_flow(struct journal *j, struct tell *t, struct flow *f, uint64_
 		return false;
 	fresh = is_fresh(t, f, word);
 	if (fresh)
-		outlet_put(&j->outlet, f, true);
+		outlet_refuse(j->outlet, f);
 	flow_challenge(j, f, t->pass + 1, now);
 	t->n_found++;
 	if (!t->pass) {
@@ -499,7 +389,7 @@ static void tell_report(struct journal *j, const struct tell *t)
 				     (json_int_t)(told > t->n_found ? told - t->n_found : 0), "first_us",
 				     (json_int_t)(t->first_ns ? (t->first_ns - t->at_ns) / 1000 : 0), "last_us",
 				     (json_int_t)(t->last_ns ? (t->last_ns - t->at_ns) / 1000 : 0), "unsent",
-				     (json_int_t)(j->outlet.n_failed - t->n_failed_before));
+				     (json_int_t)(outlet_failed(j->outlet) - t->n_failed_before));
 
 	if (t->backend)
 		ledger_add(j->shuntd->ledger, 0, "backend", backend_name(j, t->backend), "flows told", "it is dead",
@@ -527,13 +417,13 @@ static bool tell_slice(struct journal *j, struct tell *t, uint64_t now)
 		if (tell_replay(j, t, &j->syns[t->syn]) || !(t->syn % SLICE_STEP))
 			now = now_ns();
 	for (; t->syn == SHUNT_SYNS && t->entry < used && n < SLICE_TELLS && now < end_ns; t->entry++) {
-		if (!outlet_has_room(&j->outlet))
+		if (!outlet_has_room(j->outlet))
 			break;
 		n += tell_flow(j, t, &j->flows[t->entry], now);
 		if (!(t->entry % SLICE_STEP))
 			now = now_ns();
 	}
-	outlet_flush(&j->outlet);
+	outlet_flush(j->outlet);
 	if (!t->pass && t->n_told) {
 		t->last_ns = now_ns();
 		if (!t->first_ns)
@@ -603,7 +493,7 @@ static struct tell *tell_begin(struct journal *j, uint16_t backend)
 		*at = t;
 	}
 	*t = (struct tell){
-		.next = t->next, .backend = backend, .at_ns = now_ns(), .n_failed_before = j->outlet.n_failed
+		.next = t->next, .backend = backend, .at_ns = now_ns(), .n_failed_before = outlet_failed(j->outlet)
 	};
 	tell_begin_pass(t, 0, t->at_ns);
 	return t;
@@ -772,7 +662,7 @@ bool journal_run(struct journal *j)
 	uint64_t now = now_ns();
 
 	/* What the sockets didn't take waits for the next period: nothing is gained by trying at once. */
-	if (!outlet_flush(&j->outlet))
+	if (!outlet_flush(j->outlet))
 		return false;
 	if (tells_run(j, now))
 		return true;
@@ -800,15 +690,7 @@ int journal_open(struct journal **out, struct shuntd *shuntd)
 	j->backends = dataplane_backends(shuntd->dataplane);
 	j->counts = dataplane_backend_flows(shuntd->dataplane);
 	j->syns = dataplane_syns(shuntd->dataplane);
-	j->outlet.v4.fd = j->outlet.v6.fd = -1;
-	err = batch_open(&j->outlet.v4, AF_INET);
-	if (!err)
-		err = batch_open(&j->outlet.v6, AF_INET6);
-	if (err == -EAFNOSUPPORT)
-		err = 0; /* a kernel without IPv6 has no client of IPv6 */
-	if (!err && getrandom(&j->outlet.random, sizeof(j->outlet.random), 0) != sizeof(j->outlet.random))
-		err = -EIO;
-	j->outlet.random |= 1; /* xorshift stays at 0 for ever */
+	err = outlet_open(&j->outlet);
 	if (err)
 		journal_close(j);
 	else
@@ -826,9 +708,6 @@ void journal_close(struct journal *j)
 		j->tells = t->next;
 		free(t);
 	}
-	if (j->outlet.v4.fd >= 0)
-		close(j->outlet.v4.fd);
-	if (j->outlet.v6.fd >= 0)
-		close(j->outlet.v6.fd);
+	outlet_close(j->outlet);
 	free(j);
 }
