@@ -11,7 +11,6 @@
 #include "icmp.bpf.h"
 #include "maps.bpf.h"
 #include "packet.bpf.h"
-#include "vip.bpf.h"
 
 #define AF_INET6 10 /* linux/socket.h has only its types */
 #define OUTER_TTL 64 /* RFC 2003 3.1, RFC 1700 */
@@ -115,12 +114,12 @@ static __always_inline enum reason emit(struct packet *p, const struct backend *
 									       : REASON_TABLE_MISSING;
 }
 
-static __always_inline enum reason forward(struct packet *p, const struct backend *b, __u32 id)
+/* Everything behind the choice. */
+static __always_inline enum reason forward(struct packet *p, const struct backend *b)
 {
 	__u32 outer_bytes = b->forward != FORWARD_IPIP ? 0
 			    : b->family == AF_INET6    ? sizeof(struct ipv6hdr)
 						       : sizeof(struct iphdr);
-	struct traffic *t;
 	enum reason reason;
 
 	if (!b->egress_ifindex || !b->mtu_bytes)
@@ -137,12 +136,7 @@ static __always_inline enum reason forward(struct packet *p, const struct backen
 		reason = encapsulate_v6(p, b);
 	else
 		reason = encapsulate_v4(p, b);
-	if (reason != GO_ON)
-		return reason;
-	t = bpf_map_lookup_elem(&backend_stats, &id);
-	if (t)
-		traffic_count(t, p);
-	return emit(p, b);
+	return reason == GO_ON ? emit(p, b) : reason;
 }
 
 #endif

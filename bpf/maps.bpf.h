@@ -22,6 +22,13 @@ struct {
 	__type(value, struct vip);
 } vips SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SHUNT_MAX_VIPS);
+	__type(key, struct vip4_key);
+	__type(value, struct vip);
+} vips4 SEC(".maps");
+
 struct table_inner {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

@@ -9,14 +9,17 @@
 #include "maps.bpf.h"
 #include "packet.bpf.h"
 
+/* t: a look-up's result, so it may be NULL. */
 static __always_inline void traffic_count(struct traffic *t, const struct packet *p)
 {
+	if (!t)
+		return;
 	t->packets++;
 	t->bytes += p->frame_bytes;
 	t->new_flows += p->is_new_flow;
 }
 
-/* A vip_key, written in the words that the map's hash reads. */
+/* The keys, written in the words that the maps' hash reads. */
 union vip_lookup {
 	struct vip_key key;
 	struct {
@@ -24,21 +27,32 @@ union vip_lookup {
 		__be32 port_protocol;
 	};
 };
+union vip4_lookup {
+	struct vip4_key key;
+	struct {
+		__be32 address;
+		__be32 port_protocol;
+	};
+};
+
+static __always_inline struct vip *vip_look_up(const struct packet *p, __be16 port)
+{
+	__be32 port_protocol = bpf_htonl((__u32)bpf_ntohs(port) << 16 | p->protocol << 8);
+	union vip_lookup key = { .address = { p->vip.half[0], p->vip.half[1] }, .port_protocol = port_protocol };
+	union vip4_lookup key4 = { .address = p->vip.addr.w[3], .port_protocol = port_protocol };
+
+	return p->is_v6 ? bpf_map_lookup_elem(&vips, &key) : bpf_map_lookup_elem(&vips4, &key4);
+}
 
 static __always_inline struct vip *vip_find(struct packet *p)
 {
-	union vip_lookup lookup = {
-		.address = { p->vip.half[0], p->vip.half[1] },
-		.port_protocol = bpf_htonl((__u32)bpf_ntohs(p->vip_port) << 16 | p->protocol << 8),
-	};
-	struct vip *vip = bpf_map_lookup_elem(&vips, &lookup);
+	struct vip *vip = vip_look_up(p, p->vip_port);
 
 	p->is_any_port = !p->vip_port;
 	if (vip || p->is_any_port)
 		return vip;
 	p->is_any_port = 1;
-	lookup.port_protocol = bpf_htonl(p->protocol << 8);
-	return bpf_map_lookup_elem(&vips, &lookup);
+	return vip_look_up(p, 0);
 }
 
 /*
@@ -52,10 +66,7 @@ static __always_inline int vip_takes_fragments(const struct packet *p, const str
 
 static __always_inline enum reason vip_admit(struct packet *p, const struct vip *vip)
 {
-	struct traffic *t = bpf_map_lookup_elem(&vip_stats, &vip->id);
-
-	if (t)
-		traffic_count(t, p);
+	traffic_count(bpf_map_lookup_elem(&vip_stats, &vip->id), p);
 	if (p->flaw != GO_ON)
 		return p->flaw;
 	if (p->is_fragment && !vip_takes_fragments(p, vip))

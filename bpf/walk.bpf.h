@@ -44,8 +44,11 @@ static __always_inline enum reason walk(struct packet *p)
 	reason = vip_admit(p, vip);
 	if (reason == GO_ON)
 		reason = choose(p, vip, &served);
-	if (reason == GO_ON)
-		reason = forward(p, served.backend, served.id);
+	if (reason != GO_ON)
+		return reason;
+	reason = forward(p, served.backend);
+	if (reason == REASON_FORWARDED || reason == REASON_REDIRECTED)
+		traffic_count(bpf_map_lookup_elem(&backend_stats, &served.id), p);
 	return reason;
 }
 

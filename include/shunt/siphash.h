@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * siphash.h - SipHash (Aumasson, Bernstein: "SipHash: a fast short-input PRF", 2012) over 64-bit words,
- * for BPF and user space alike. The rounds per word and at the end are compile-time constants:
- * 1-3 for flow hashing (an outsider without the key can't aim), 2-4 for authentication.
+ * for BPF and user space alike. The rounds per word and at the end are compile-time constants: 2-4, the paper's choice,
+ * wherever nothing is said.
  */
 #ifndef SHUNT_SIPHASH_H
 #define SHUNT_SIPHASH_H

@@ -137,13 +137,12 @@ out:
 /* The one VIP, on the pool of this mode. */
 static int put_vip(struct walk_bench_bpf *skel, enum mode mode, int family)
 {
-	struct vip_key key = { .address = family == 6 ? address_v6(VIP_PORT) : address_v4(VIP_V4),
-			       .port = htons(VIP_PORT),
-			       .protocol = IPPROTO_TCP };
+	struct vip_key key = { .address = address_v6(VIP_PORT), .port = htons(VIP_PORT), .protocol = IPPROTO_TCP };
+	struct vip4_key key4 = { .address = htonl(VIP_V4), .port = htons(VIP_PORT), .protocol = IPPROTO_TCP };
 	struct vip vip = { .id = 1, .table = mode, .n_slots = SLOTS };
 
 	memset(vip.hash_mask, 0xff, sizeof(vip.hash_mask));
-	return put(skel->maps.vips, &key, &vip);
+	return family == 6 ? put(skel->maps.vips, &key, &vip) : put(skel->maps.vips4, &key4, &vip);
 }
 
 /* The headers of flow 0's packet; IPv4 and TCP fields in their order: RFC 791 3.1, RFC 8200 3, RFC 9293 3.1. */
@@ -172,7 +171,6 @@ static void put_headers(struct walk_bench_bpf *skel, int family)
 static int load(struct loaded *l)
 {
 	struct siphash_key key = seed_key(SEED);
-	struct backend fixed = backend_of(MODE_IPIP, l->family, 0);
 	int err;
 
 	l->skel = walk_bench_bpf__open();
@@ -182,7 +180,6 @@ static int load(struct loaded *l)
 	l->skel->rodata->bench_family = (uint32_t)l->family;
 	l->skel->rodata->flow_mask = l->flows - 1;
 	l->skel->rodata->bench_frame_bytes = frame_bytes(l->family);
-	memcpy((void *)&l->skel->rodata->bench_backend, &fixed, sizeof(fixed));
 	put_headers(l->skel, l->family);
 	err = walk_bench_bpf__load(l->skel);
 	for (enum mode m = 0; m < N_MODES; m++)
@@ -204,8 +201,8 @@ static int measure(const struct line *line, uint32_t *ns)
 	options.data_size_in = frame_bytes(line->family);
 	program = line->program == PROGRAM_EMPTY  ? l->skel->progs.bench_empty
 		  : line->program == PROGRAM_WALK ? l->skel->progs.bench_walk
-		  : line->mode == MODE_L2         ? l->skel->progs.bench_floor_l2
-						  : l->skel->progs.bench_floor_ipip;
+						  : l->skel->progs.bench_floor;
+	l->skel->bss->bench_backend = backend_of(line->mode, line->family, 0);
 	err = put_vip(l->skel, line->mode, line->family);
 	if (err)
 		return err;

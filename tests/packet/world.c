@@ -82,14 +82,16 @@ static int put_vip(const char *address, int protocol, uint16_t port, uint32_t po
 {
 	struct vip_key key = { .address = address_of(address), .port = htons(port), .protocol = (uint8_t)protocol };
 	struct vip vip = { .id = pool, .table = pool, .n_slots = n_slots };
+	struct vip4_key key4 = { .address = key.address.w[3], .port = key.port, .protocol = key.protocol };
+	bool is_v6 = key.address.w[2] != SHUNT_V4_MAPPED;
 
 	memset(vip.hash_mask, 0xff, sizeof(vip.hash_mask));
 	if (source_only) {
-		if (key.address.w[2] == SHUNT_V4_MAPPED)
+		if (!is_v6)
 			vip.hash_mask[0] = 0xffffffff;
 		vip.hash_mask[2] = vip.hash_mask[3] = vip.hash_mask[4] = 0;
 	}
-	return put(skel->maps.vips, &key, &vip);
+	return is_v6 ? put(skel->maps.vips, &key, &vip) : put(skel->maps.vips4, &key4, &vip);
 }
 
 bool world_few_served(uint32_t slot)

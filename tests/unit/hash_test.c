@@ -79,7 +79,7 @@ static struct flow_words flow_v6(const char *source, const char *destination, ui
 	return f;
 }
 
-/* Expected values: SipHash-1-3 of the wire bytes by an independent implementation, folded to 32 bits. */
+/* Expected values: computed by an independent implementation of what hash.h says. */
 static void flow_hash_of_a_v4_flow_is_pinned(void **state)
 {
 	struct siphash_key key = seed_key(SEED);
@@ -88,10 +88,10 @@ static void flow_hash_of_a_v4_flow_is_pinned(void **state)
 	(void)state;
 	assert_int_equal(key.k0, SEED);
 	assert_int_equal(key.k1, 0xa83b90e43d8b1562ULL);
-	assert_int_equal(flow_hash(&key, &f, all_of_it, 0), 0x79ea29c0);
-	assert_int_equal(hash_slot(0x79ea29c0, SHUNT_DEFAULT_SLOTS), 31210);
+	assert_int_equal(flow_hash(&key, &f, all_of_it, 0), 0xde5fa43d);
+	assert_int_equal(hash_slot(0xde5fa43d, SHUNT_DEFAULT_SLOTS), 56928);
 	f.w[1] = f.w[2] = f.w[3] = ~0ULL; /* not of a v4 flow */
-	assert_int_equal(flow_hash(&key, &f, all_of_it, 0), 0x79ea29c0);
+	assert_int_equal(flow_hash(&key, &f, all_of_it, 0), 0xde5fa43d);
 }
 
 static void flow_hash_of_a_v6_flow_is_pinned(void **state)
@@ -100,7 +100,7 @@ static void flow_hash_of_a_v6_flow_is_pinned(void **state)
 	struct flow_words f = flow_v6("2001:db8::1", "2001:db8:0:1::10", 40000, 443);
 
 	(void)state;
-	assert_int_equal(flow_hash(&key, &f, all_of_it, 1), 0x29395cf3);
+	assert_int_equal(flow_hash(&key, &f, all_of_it, 1), 0x4aa1a5fe);
 }
 
 static void what_the_mask_leaves_out_changes_nothing_and_what_it_keeps_does(void **state)
@@ -116,12 +116,12 @@ static void what_the_mask_leaves_out_changes_nothing_and_what_it_keeps_does(void
 	struct flow_words f = flow_v6("2001:db8:0:1::1", "2001:db8:0:1::10", 40000, 443);
 
 	(void)state;
-	assert_int_equal(flow_hash(&key, &a, source_v4, 0), 0xcc2463e9);
-	assert_int_equal(flow_hash(&key, &b, source_v4, 0), 0xcc2463e9);
-	assert_int_not_equal(flow_hash(&key, &c, source_v4, 0), 0xcc2463e9);
-	assert_int_equal(flow_hash(&key, &d, source_v6_64, 1), 0x5f20956c);
-	assert_int_equal(flow_hash(&key, &e, source_v6_64, 1), 0x5f20956c);
-	assert_int_not_equal(flow_hash(&key, &f, source_v6_64, 1), 0x5f20956c);
+	assert_int_equal(flow_hash(&key, &a, source_v4, 0), 0xd7335610);
+	assert_int_equal(flow_hash(&key, &b, source_v4, 0), 0xd7335610);
+	assert_int_not_equal(flow_hash(&key, &c, source_v4, 0), 0xd7335610);
+	assert_int_equal(flow_hash(&key, &d, source_v6_64, 1), 0xcaf0628a);
+	assert_int_equal(flow_hash(&key, &e, source_v6_64, 1), 0xcaf0628a);
+	assert_int_not_equal(flow_hash(&key, &f, source_v6_64, 1), 0xcaf0628a);
 }
 
 static void another_seed_hashes_to_something_else(void **state)
