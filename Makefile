@@ -31,7 +31,7 @@ SKELS := $(patsubst bpf/%.bpf.c,$(BUILD)/skel/%.skel.h,$(BPF)) \
 	$(foreach b,$(TEST_BPF),$(BUILD)/skel/$(notdir $(b:.bpf.c=.skel.h)))
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all help demo check check-kernels bench bench-datapath bench-failover bench-tables lint install clean tests
+.PHONY: all help demo check check-kernels bench bench-datapath bench-failover bench-flows bench-tables lint install clean tests
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -118,7 +118,7 @@ check: tests lint ## all tests: unit, packet, golden, net; the last line counts 
 check-kernels: $(BUILD)/.deps-kernels all $(PACKET) ## the programs on the oldest and newest kernels supported, in virtual machines
 	@tools/kernels --build $(BUILD)
 
-bench: bench-tables bench-datapath bench-failover ## all benches; JSON in build/bench
+bench: bench-tables bench-datapath bench-failover bench-flows ## all benches; JSON in build/bench
 bench-tables: $(BUILD)/tests/bench/bench_tables ## build and rebuild time of the tables, their evenness
 	@mkdir -p $(BUILD)/bench
 	@$< $(BUILD)/bench/tables.json
@@ -128,6 +128,9 @@ bench-datapath: $(BUILD)/tests/bench/bench_datapath ## ns a packet, beside the f
 bench-failover: all $(LIBTOOLS) $(BENCH) ## power-off to verdict and to the first packet at the heir; false ejections
 	@mkdir -p $(BUILD)/bench
 	@tests/bench/failover $(BUILD) $(BUILD)/bench/failover.json
+bench-flows: all $(LIBTOOLS) ## what becomes of connections when the pool changes, a backend dies, SYNs flood
+	@mkdir -p $(BUILD)/bench
+	@tests/bench/flows $(BUILD) $(BUILD)/bench/flows.json
 
 demo: $(BUILD)/.deps-demo all $(LIBTOOLS) ## the main job in namespaces of its own: KEEP=1 leaves it up
 	@tools/demo --build $(BUILD) $(if $(KEEP),--keep)

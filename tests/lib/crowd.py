@@ -8,7 +8,7 @@ import socket
 import subprocess
 
 from cluster import PORT, Cluster
-from topology import VIP4, VIP6, wait_for
+from topology import VIP4, VIP6, stop, wait_for
 
 PORTS = range(2048, 32768)  # of the connections: below the ephemeral ones, so that no other client has them
 ALIASES = range(101, 105)  # last bytes of the client's other addresses, for when one has too few ports
@@ -108,17 +108,19 @@ class Swarm:
             raise RuntimeError(f"swarm: {line.strip() or 'ended'}")
         return line.strip()
 
-    def read(self, sources, window=256):
-        """Silent readers from these sources."""
-        return self._open("read", 0, window, sources)
+    def read(self, sources, window=256, meanwhile=None):
+        """Silent readers from these sources. `meanwhile` is called while the first `window` of them connect."""
+        return self._open("read", 0, window, sources, meanwhile)
 
     def echo(self, sources, period_ms=500, window=256):
         """Connections that send a line every period and expect it back."""
         return self._open("echo", period_ms, window, sources)
 
-    def _open(self, kind, period_ms, window, sources):
-        answer = self.say(f"open {kind} {period_ms} {window} {' '.join(sources)}")
-        return Group(self, int(answer.split()[1]), len(sources))
+    def _open(self, kind, period_ms, window, sources, meanwhile=None):
+        self.tell(f"open {kind} {period_ms} {window} {' '.join(sources)}")
+        if meanwhile:
+            meanwhile()
+        return Group(self, int(self.answer().split()[1]), len(sources))
 
     def end(self):
         self.process.stdin.close()
@@ -139,14 +141,43 @@ class Crowd(Cluster):
         self.sources = {v: itertools.cycle([f"{a},{port}" for a in addresses for port in PORTS]) for v, addresses in (
             (4, [self.client.ipv4, *[f"10.0.0.{n}" for n in ALIASES]]), (6, [self.client.ipv6, *[f"2001:db8:1::{n}" for n in ALIASES]]))}
 
+    def start_server(self, backend):
+        name = backend.name
+        server = backend.start(f"server-{name}", self.build / "tests/lib/server", name, TICK_MS, f"{VIP4}:{PORT}", f"[{VIP6}]:{PORT}")
+        wait_for(lambda: "ready" in self.log(f"server-{name}"), f"server of {name}")
+        return server
+
     def start_servers(self):
         """An agent and a server on every backend. Returns when the servers listen and the agents' VIPs are up."""
         self.agents = {b.name: self.start_agent(b) for b in self.backends}
+        self.servers = {b.name: self.start_server(b) for b in self.backends}
         for b in self.backends:
-            b.start(f"server-{b.name}", self.build / "tests/lib/server", b.name, TICK_MS, f"{VIP4}:{PORT}", f"[{VIP6}]:{PORT}")
-        for b in self.backends:
-            wait_for(lambda: "ready" in self.log(f"server-{b.name}"), f"server of {b.name}")
             wait_for(lambda: VIP4 in b.run("ip", "addr", "show", "dev", "lo"), f"agent of {b.name}")
+
+    def power_off(self, name):
+        """Unplug a backend, which forgets its connections; the time just before."""
+        fault_ns = self.plug.unplug(name)
+        stop(self.servers[name])
+        return fault_ns
+
+    def power_on(self, name):
+        """Plug it in with its service running, and wait until it is up; the event."""
+        self.servers[name] = self.start_server(next(b for b in self.backends if b.name == name))
+        at_ns = self.plug.plug(name)
+        return wait_for(lambda: self.events(at_ns, object="backend", name=name, what="up"), f"{name} back up", 15)[0]
+
+    def wait_down(self, name, since_ns):
+        """The event of the verdict."""
+        return wait_for(lambda: self.events(since_ns, object="backend", name=name, what="down"), f"the verdict on {name}", 5)[0]
+
+    def downs(self, since_ns):
+        """Names of the backends that were taken down since."""
+        return [e["name"] for e in self.events(since_ns, object="backend", what="down")]
+
+    def reload(self, config, *argv):
+        """Give the controller another configuration; what changed."""
+        self.write("shunt.yaml", config)
+        return self.shunt("config", "reload", *argv)
 
     def flow_config(self, weights=None, forward="ipip", interval="1ms", hold="100ms", order=1, flows="", vip="", detector="kernel"):
         """One pool of these backends (name: weight; all alike if none are named), a TCP VIP for each family.
@@ -166,21 +197,30 @@ class Crowd(Cluster):
     def control(self):
         return Control(self.socket)
 
-    def take_sources(self, n, family=4, at=None):
-        """n sources of the client that were not used lately; if `at` names a backend, all of them flows that it would get."""
+    def take_sources(self, n, family=4, home=None, beside=None):
+        """n sources of the client that were not used lately; all of them with this owner, or with another."""
         fresh = self.sources[family]
-        if at is None:
+        if not home and not beside:
             return list(itertools.islice(fresh, n))
         taken = []
         with self.control() as control:
             while len(taken) < n:
                 source = next(fresh)
-                taken += [source] if where(control, source, f"chat{family}")["backend"] == at else []
+                owner = where(control, source, f"chat{family}")["owner"]
+                taken += [source] if owner == home or (beside and owner != beside) else []
         return taken
 
     def live(self):
         """Backend -> its flows as shuntd counts them."""
-        return {b["name"]: b["flows"] for b in self.shunt("backend", "show")}
+        return {b["name"]: b["live"] for b in self.shunt("backend", "show")}
+
+    def used(self):
+        """Entries of the journal that are in use."""
+        total = self.shunt("flow", "count")["total"]
+        return total["open"] + total["closing"] + total["closed"]
+
+    def swarm(self, family=4, name=None):
+        return Swarm(self, VIP4 if family == 4 else VIP6, name or f"swarm{family}")
 
 
 def where(control, source, vip):

@@ -6,12 +6,13 @@
  *
  * Sends NAME and a newline to whoever connects. A first line "read" makes the peer a reader: it gets a line "tick" every
  * TICK_MS, as a stream of tokens would give it. Everything else is sent back as it came. It need not own the addresses
- * yet when it starts (IP_FREEBIND). Prints "ready" when it listens; ends with a signal.
+ * yet when it starts (IP_FREEBIND). Prints "ready" when it listens. SIGTERM ends it as a power cut does: its connections
+ * are forgotten, with a RST each at most.
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <netdb.h>
-#include <stdbool.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
@@ -31,6 +32,13 @@ static uint8_t *roles; /* by descriptor */
 static int fd_end, fds_max; /* descriptors in use are below fd_end, possible ones below fds_max */
 static int poll_fd;
 static char greeting[66];
+static volatile sig_atomic_t stopped;
+
+static void stop(int signal)
+{
+	(void)signal;
+	stopped = 1;
+}
 
 static uint64_t now_ns(void)
 {
@@ -83,6 +91,15 @@ static int listen_at(char *place)
 		err = -errno;
 	freeaddrinfo(to);
 	return err ? err : watch(fd, LISTENER);
+}
+
+static void forget_all(void)
+{
+	struct linger at_once = { .l_onoff = 1 };
+
+	for (int fd = 0; fd < fd_end; fd++)
+		if (roles[fd] != NOBODY && roles[fd] != LISTENER)
+			setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 }
 
 static void take_all(int listener)
@@ -163,9 +180,10 @@ int main(int argc, char **argv)
 			return 1;
 		}
 	}
+	signal(SIGTERM, stop);
 	printf("ready\n");
 	fflush(stdout);
-	for (;;) {
+	while (!stopped) {
 		int n = epoll_wait(poll_fd, events, EVENTS, tick(tick_ns, &last_ns, &cursor));
 
 		for (int i = 0; i < n; i++) {
@@ -177,4 +195,6 @@ int main(int argc, char **argv)
 				serve(fd);
 		}
 	}
+	forget_all();
+	return 0;
 }
