@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * backends.c - see backends.h. The state word has two writers: the detector takes UP away, this file gives it; both by
- * compare-and-swap. Records, sessions and tables are written here only.
+ * backends.c - see backends.h. The state word has two writers: the detector takes UP and DRAINING away, this file gives
+ * them; both by compare-and-swap. Records and sessions are written here only; tables and VIPs are pools.c's.
  */
 #include "shuntd/backends.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <time.h>
 
-#include "core/flow.h"
+#include "shunt/detect.h"
 #include "shunt/heartbeat.h"
+#include "shuntd/journal.h"
+#include "shuntd/pools.h"
 
 static uint64_t clock_ns(clockid_t clock)
 {
@@ -79,49 +79,6 @@ static void word_seen(struct backend_run *b, uint32_t word, uint64_t at_ns)
 	b->since_wall_s = (int64_t)time(NULL);
 }
 
-/* Bring the pool's heirs into line with who is alive; pools_swap() hands the table to the kernel. */
-static void pool_follow(const struct backend_run *b, bool alive)
-{
-	struct pool_run *pool = b->pool;
-	uint64_t start = clock_ns(CLOCK_MONOTONIC);
-	int changed = table_set_alive(pool->table, b->id, alive);
-
-	if (changed > 0)
-		pool->heirs_changed += (uint32_t)changed;
-	pool->build_ns += clock_ns(CLOCK_MONOTONIC) - start;
-}
-
-/*
- * Swap in the tables that changed, once for all that happened together: the kernel's call returns only after every
- * packet that may still read the old table has gone (some 10 ms), though packets see the new one from its start.
- */
-static void pools_swap(struct shuntd *s)
-{
-	for (size_t p = 0; p < s->n_pools; p++) {
-		struct pool_run *pool = s->pools[p];
-		const struct slot *slots;
-		uint32_t n_slots;
-		uint64_t at;
-		int err;
-
-		if (!pool->heirs_changed)
-			continue;
-		slots = table_slots(pool->table, &n_slots);
-		at = clock_ns(CLOCK_MONOTONIC);
-		err = dataplane_set_table(s->dataplane, pool->id, slots, n_slots);
-		if (err) {
-			ledger_add(s->ledger, at, "pool", pool->name, "table kept", strerror(-err), NULL);
-			continue; /* tried again after the next change; the old table is still a right one */
-		}
-		pool->rebuilt_ns = at;
-		ledger_add(s->ledger, at, "pool", pool->name, "table rebuilt", "the living changed",
-			   json_pack("{s:I, s:I}", "heirs_changed", (json_int_t)pool->heirs_changed, "build_us",
-				     (json_int_t)(pool->build_ns / 1000)));
-		pool->heirs_changed = 0;
-		pool->build_ns = 0;
-	}
-}
-
 /* A backend went down, however we learnt of it. */
 static void backend_down(struct shuntd *s, struct backend_run *b, uint32_t word, uint64_t at_ns, json_t *evidence)
 {
@@ -129,6 +86,7 @@ static void backend_down(struct shuntd *s, struct backend_run *b, uint32_t word,
 	admission_reset(&b->admission, true);
 	ledger_add(s->ledger, at_ns, "backend", b->conf.name, "down", backend_verdict_name(word), evidence);
 	pool_follow(b, false);
+	journal_tell(s->journal, b->id);
 }
 
 void backends_event(struct shuntd *s, const struct event *e)
@@ -145,7 +103,7 @@ void backends_event(struct shuntd *s, const struct event *e)
 	b = e->kind == EVENT_SILENT ? backend_by_id(s, e->backend) : NULL;
 	if (!b)
 		return;
-	if (BACKEND_WORD_STATE(b->last_word) != BACKEND_UP)
+	if (!word_is_judged(b->last_word))
 		return; /* backends_run() saw the word first */
 	evidence = json_pack("{s:i, s:I, s:I, s:I, s:I, s:s, s:I}", "rounds", (int)s->config->probe_multiplier,
 			     "first_round", (json_int_t)e->first_round, "last_round", (json_int_t)e->last_round,
@@ -243,8 +201,7 @@ void backends_resolve(struct shuntd *s)
 		struct backend_run *b = s->backends[i];
 		uint32_t word = record(s, b)->word, down = BACKEND_WORD(BACKEND_DOWN, VERDICT_UNRESOLVED);
 
-		if (b->resolved || b->way_error == -EHOSTUNREACH || !n_resolved ||
-		    BACKEND_WORD_STATE(word) != BACKEND_UP)
+		if (b->resolved || b->way_error == -EHOSTUNREACH || !n_resolved || !word_is_judged(word))
 			continue;
 		if (__atomic_compare_exchange_n(&record(s, b)->word, &word, down, false, __ATOMIC_SEQ_CST,
 						__ATOMIC_RELAXED))
@@ -263,6 +220,239 @@ static void grace_follow(struct shuntd *s, struct backend_run *b, struct session
 			 __ATOMIC_RELAXED);
 }
 
+/* Swap a backend's word from one of a state to another; false: it is not in that state (any more). */
+static bool word_swap(struct shuntd *s, struct backend_run *b, enum backend_state from, uint32_t to)
+{
+	uint32_t word = __atomic_load_n(&record(s, b)->word, __ATOMIC_SEQ_CST);
+
+	while (BACKEND_WORD_STATE(word) == (uint32_t)from)
+		if (__atomic_compare_exchange_n(&record(s, b)->word, &word, to, false, __ATOMIC_SEQ_CST,
+						__ATOMIC_SEQ_CST)) {
+			word_seen(b, to, clock_ns(CLOCK_MONOTONIC));
+			return true;
+		}
+	return false;
+}
+
+/* ---- drain ---- */
+
+static uint64_t live_flows(const struct shuntd *s, const struct backend_run *b)
+{
+	return __atomic_load_n(&dataplane_backend_flows(s->dataplane)[b->id].live, __ATOMIC_RELAXED);
+}
+
+static const char *drain_why(enum verdict why)
+{
+	return why == VERDICT_ASKED     ? "asked by its agent"
+	       : why == VERDICT_REMOVED ? "no longer configured"
+					: "asked by an operator";
+}
+
+bool backends_is_last(const struct shuntd *s, const struct backend_run *b)
+{
+	for (size_t i = 0; i < s->n_backends; i++)
+		if (s->backends[i] != b && s->backends[i]->pool == b->pool &&
+		    BACKEND_WORD_STATE(s->backends[i]->last_word) == BACKEND_UP)
+			return false;
+	return BACKEND_WORD_STATE(b->last_word) == BACKEND_UP;
+}
+
+int backends_drain(struct shuntd *s, struct backend_run *b, enum verdict why, uint64_t deadline_ns)
+{
+	uint32_t word = BACKEND_WORD(BACKEND_DRAINING, why);
+	bool is_last = backends_is_last(s, b), is_down;
+	json_t *evidence;
+
+	/* The configuration's word outweighs the operator's, and his the agent's. */
+	if (b->draining == why || b->draining == VERDICT_REMOVED || (b->draining && why == VERDICT_ASKED))
+		return -EALREADY;
+	b->draining = why;
+	b->drain_since_ns = clock_ns(CLOCK_MONOTONIC);
+	b->drain_deadline_ns = deadline_ns;
+	b->drained = false;
+	b->n_cut = 0;
+	is_down = !word_swap(s, b, BACKEND_UP, word) && !word_swap(s, b, BACKEND_DRAINING, word);
+	pool_follow(b, false);
+	evidence = json_pack("{s:I}", "live", (json_int_t)live_flows(s, b));
+	if (is_down)
+		json_object_set_new(evidence, "state", json_string("down"));
+	if (is_last)
+		json_object_set_new(evidence, "warning", json_string("the last one up in its pool"));
+	ledger_add(s->ledger, b->drain_since_ns, "backend", b->conf.name, "draining", drain_why(why), evidence);
+	pools_swap(s); /* when this returns, so has every packet that saw it up */
+	return is_down ? -ENOTCONN : 0;
+}
+
+int backends_undrain(struct shuntd *s, struct backend_run *b)
+{
+	if (!b->draining)
+		return -EALREADY;
+	if (b->draining == VERDICT_REMOVED)
+		return -EPERM;
+	if (b->engine == ENGINE_DRAINING)
+		return -EBUSY;
+	b->draining = VERDICT_NONE;
+	ledger_add(s->ledger, 0, "backend", b->conf.name, "undrained", NULL,
+		   json_pack("{s:I}", "live", (json_int_t)live_flows(s, b)));
+	if (word_swap(s, b, BACKEND_DRAINING, BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING))) {
+		pool_follow(b, true);
+		pools_swap(s);
+	}
+	return 0;
+}
+
+/* What its agent says of the engine is acted upon when it becomes another: drain, or an end of it. */
+static void engine_follow(struct shuntd *s, struct backend_run *b, const struct session *session)
+{
+	uint32_t engine = __atomic_load_n(&session->engine, __ATOMIC_RELAXED);
+
+	if (engine == b->engine)
+		return;
+	b->engine = engine;
+	if (engine == ENGINE_DRAINING)
+		backends_drain(s, b, VERDICT_ASKED, 0);
+	else if (b->draining == VERDICT_ASKED)
+		backends_undrain(s, b);
+}
+
+/* A draining backend has lost its last flow, or come to its deadline. */
+static void drain_follow(struct shuntd *s, struct backend_run *b, uint64_t now)
+{
+	struct flow_filter its = { .backend = b->id };
+
+	if (b->drained)
+		return;
+	if (!live_flows(s, b)) {
+		/* A packet that saw it up just before may record its flow a moment after. */
+		if (now < b->drain_since_ns + BACKENDS_PERIOD_NS)
+			return;
+		b->drained = true;
+		ledger_add(s->ledger, 0, "backend", b->conf.name, "drained", "no live flow",
+			   json_pack("{s:I}", "took_ms", (json_int_t)((now - b->drain_since_ns) / 1000000)));
+	} else if (b->drain_deadline_ns && now >= b->drain_deadline_ns) {
+		b->drained = true;
+		b->n_cut = journal_reset(s->journal, &its);
+		ledger_add(s->ledger, 0, "backend", b->conf.name, "cut", "deadline",
+			   json_pack("{s:I, s:I}", "flows", (json_int_t)b->n_cut, "took_ms",
+				     (json_int_t)((now - b->drain_since_ns) / 1000000)));
+	}
+}
+
+/* ---- removed ones ---- */
+
+/*
+ * A removed backend may go, and its id be another's, when no entry of the journal names it, as backend or as owner. No
+ * table does since it was removed, so no new entry can; they are looked through a slice at a time.
+ */
+#define LEAVE_SLICE 32768 /* entries, chosen: 3 MB, about a millisecond */
+#define LEAVE_PAUSE_NS 1000000000ULL /* chosen: between two rounds through the journal */
+
+static bool leaves(const struct shuntd *s, const struct backend_run *b)
+{
+	return b->draining == VERDICT_REMOVED && b->drained && !live_flows(s, b) && !pools_moving(s) && !s->reloading &&
+	       !__atomic_load_n(&dataplane_backends(s->dataplane)[b->id].detours, __ATOMIC_RELAXED);
+}
+
+static void backend_leave(struct shuntd *s, struct backend_run *b)
+{
+	struct detector *d = dataplane_detector(s->dataplane);
+	struct pool_run *pool = b->pool;
+	bool is_empty = pool->removed;
+
+	__atomic_store_n(&dataplane_sessions(s->dataplane)[b->id].discriminator, 0, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&record(s, b)->word, BACKEND_WORD(BACKEND_UNUSED, VERDICT_NONE), __ATOMIC_SEQ_CST);
+	__atomic_store_n(&record(s, b)->egress_ifindex, 0, __ATOMIC_SEQ_CST);
+	ledger_add(s->ledger, 0, "backend", b->conf.name, "gone", "no flow names it", NULL);
+	backend_run_remove(s, b);
+	while (d->n_sessions && !s->backend_ids[d->n_sessions])
+		d->n_sessions--;
+	for (size_t i = 0; i < s->n_backends; i++)
+		is_empty = is_empty && s->backends[i]->pool != pool;
+	if (!is_empty)
+		return;
+	dataplane_clear_table(s->dataplane, pool->id);
+	ledger_add(s->ledger, 0, "pool", pool->name, "gone", "no backend is left", NULL);
+	pool_run_remove(s, pool);
+}
+
+static void backends_leave(struct shuntd *s, uint64_t now)
+{
+	struct leaving *l = &s->leaving;
+	const struct flow *journal = dataplane_journal(s->dataplane);
+	const struct journal_state *state = dataplane_journal_state(s->dataplane);
+	uint32_t used = __atomic_load_n(&state->used, __ATOMIC_RELAXED);
+
+	if (!l->n) {
+		if (now < l->next_ns)
+			return;
+		for (size_t i = 0; i < s->n_backends; i++) {
+			l->named[s->backends[i]->id] = !leaves(s, s->backends[i]);
+			l->n += !l->named[s->backends[i]->id];
+		}
+		l->at = 0;
+		l->next_ns = now + LEAVE_PAUSE_NS;
+		if (!l->n)
+			return;
+	}
+	used = used < state->capacity ? used : state->capacity;
+	for (uint32_t i = 0; i < LEAVE_SLICE && l->at < used; i++, l->at++) {
+		uint64_t word = __atomic_load_n(&journal[l->at].word, __ATOMIC_RELAXED);
+
+		l->named[FLOW_WORD_BACKEND(word) % SHUNT_MAX_BACKENDS] = true;
+		l->named[FLOW_WORD_OWNER(word) % SHUNT_MAX_BACKENDS] = true;
+	}
+	if (l->at < used)
+		return;
+	l->n = 0;
+	for (size_t i = s->n_backends; i--;)
+		if (!l->named[s->backends[i]->id] && leaves(s, s->backends[i]))
+			backend_leave(s, s->backends[i]);
+}
+
+/* ---- the period ---- */
+
+/* It answered for long enough: it serves, or goes on draining. */
+static void backend_admit(struct shuntd *s, struct backend_run *b, const struct session *session)
+{
+	uint32_t word =
+		b->draining ? BACKEND_WORD(BACKEND_DRAINING, b->draining) : BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING);
+
+	if (!b->draining)
+		pool_follow(b, true);
+	if (!word_swap(s, b, BACKEND_DOWN, word))
+		return;
+	ledger_add(s->ledger, 0, "backend", b->conf.name, backend_state_name(word),
+		   b->admission.was_up ? "answered for the hold time" : "answering",
+		   json_pack("{s:I, s:I}", "answers", (json_int_t)session->answers, "rtt_us",
+			     (json_int_t)(session->rtt_ns / 1000)));
+	admission_reset(&b->admission, true);
+}
+
+static void backend_run_one(struct shuntd *s, struct backend_run *b, const struct admission_limits *limits,
+			    uint64_t now)
+{
+	struct session *session = &dataplane_sessions(s->dataplane)[b->id];
+	uint32_t word;
+
+	grace_follow(s, b, session);
+	engine_follow(s, b, session);
+	if (b->draining)
+		drain_follow(s, b, now);
+	word = __atomic_load_n(&record(s, b)->word, __ATOMIC_SEQ_CST);
+	if (word_is_judged(word))
+		return;
+	if (word_is_judged(b->last_word)) {
+		/* Flipped, and its event is late or lost. Late: the ring is drained before the next look. */
+		if (b->flip_unexplained)
+			backend_down(s, b, word, now, NULL);
+		b->flip_unexplained = !b->flip_unexplained;
+		return;
+	}
+	b->flip_unexplained = false;
+	if (admission_update(&b->admission, limits, now, session->answers, session->answered_ns) && b->ever_resolved)
+		backend_admit(s, b, session);
+}
+
 void backends_run(struct shuntd *s)
 {
 	uint64_t now = clock_ns(CLOCK_MONOTONIC);
@@ -271,110 +461,15 @@ void backends_run(struct shuntd *s)
 		.hold_ns = s->config->probe_hold_ns,
 	};
 
-	for (size_t i = 0; i < s->n_backends; i++) {
-		struct backend_run *b = s->backends[i];
-		struct session *session = &dataplane_sessions(s->dataplane)[b->id];
-		uint32_t word = __atomic_load_n(&record(s, b)->word, __ATOMIC_SEQ_CST);
-
-		grace_follow(s, b, session);
-		if (BACKEND_WORD_STATE(word) == BACKEND_UP)
-			continue;
-		if (BACKEND_WORD_STATE(b->last_word) == BACKEND_UP) {
-			/* Flipped, and its event is late or lost. Late: the ring is drained before the next look. */
-			if (b->flip_unexplained)
-				backend_down(s, b, word, now, NULL);
-			b->flip_unexplained = !b->flip_unexplained;
-			continue;
-		}
-		b->flip_unexplained = false;
-		if (!admission_update(&b->admission, &limits, now, session->answers, session->answered_ns) ||
-		    !b->ever_resolved)
-			continue;
-		pool_follow(b, true);
-		word_seen(b, BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING), now);
-		__atomic_store_n(&record(s, b)->word, b->last_word, __ATOMIC_SEQ_CST);
-		ledger_add(s->ledger, 0, "backend", b->conf.name, "up",
-			   b->admission.was_up ? "answered for the hold time" : "answering",
-			   json_pack("{s:I, s:I}", "answers", (json_int_t)session->answers, "rtt_us",
-				     (json_int_t)(session->rtt_ns / 1000)));
-		admission_reset(&b->admission, true);
-	}
+	for (size_t i = 0; i < s->n_backends; i++)
+		backend_run_one(s, s->backends[i], &limits, now);
 	pools_swap(s);
+	backends_leave(s, now);
 }
 
-/* Build a pool's table from those of its backends that are not removed and hand it to the kernel. */
-static int pool_open(struct shuntd *s, struct pool_run *pool, const char **why)
-{
-	struct table_member *members = calloc(s->n_backends, sizeof(*members));
-	const struct slot *slots;
-	uint32_t n_slots;
-	size_t n = 0;
-	int err;
+/* ---- coming and going ---- */
 
-	if (!members)
-		return -ENOMEM;
-	for (size_t i = 0; i < s->n_backends; i++) {
-		const struct backend_run *b = s->backends[i];
-
-		if (b->pool == pool)
-			members[n++] = (struct table_member){ .id = b->id,
-							      .alive = false,
-							      .weight = b->conf.weight,
-							      .name = b->conf.name,
-							      .domain = b->conf.domain };
-	}
-	err = table_build(&pool->table, members, n, pool->n_slots, s->config->seed);
-	free(members);
-	if (err)
-		return err;
-	slots = table_slots(pool->table, &n_slots);
-	err = dataplane_set_table(s->dataplane, pool->id, slots, n_slots);
-	if (err)
-		*why = "cannot load a table into the kernel";
-	return err;
-}
-
-static uint32_t vip_flags(const struct shuntd *s, const struct vip_run *v)
-{
-	uint32_t flags = 0;
-
-	if (v->conf.protocol != IPPROTO_TCP)
-		return 0;
-	flags |= VIP_JOURNAL;
-	flags |= v->migrating ? VIP_MIGRATING : 0;
-	flags |= s->confirm ? VIP_CONFIRM : 0;
-	flags |= v->conf.syn_limit.action != SYN_LIMIT_OFF ? VIP_POLICED : 0;
-	return flags;
-}
-
-static int vip_write(struct shuntd *s, const struct vip_run *v)
-{
-	struct vip_key key = { .address = v->conf.address, .port = htons(v->conf.port), .protocol = v->conf.protocol };
-	struct vip vip = { .id = v->id,
-			   .table = v->pool->id,
-			   .n_slots = v->pool->n_slots,
-			   .flags = vip_flags(s, v),
-			   .on_failure = v->conf.on_failure,
-			   .n_slots_before = v->migrating ? v->n_slots_before : 0 };
-
-	vip_hash_mask((uint64_t *)vip.hash_mask, &v->conf);
-	return dataplane_set_vip(s->dataplane, &key, &vip);
-}
-
-int vips_flags_apply(struct shuntd *s)
-{
-	int err = 0;
-
-	for (size_t i = 0; i < s->n_vips; i++) {
-		int failed = vip_write(s, s->vips[i]);
-
-		err = err ? err : failed;
-	}
-	return err;
-}
-
-/* A session and a record for a backend that was added: it joins. */
-static int backend_join(struct shuntd *s, struct backend_run *b)
+int backend_join(struct shuntd *s, struct backend_run *b)
 {
 	struct session *session = &dataplane_sessions(s->dataplane)[b->id];
 	struct detector *d = dataplane_detector(s->dataplane);
@@ -383,13 +478,13 @@ static int backend_join(struct shuntd *s, struct backend_run *b)
 	if (getrandom(&salt, sizeof(salt), 0) != sizeof(salt))
 		return -EIO;
 	memset(session, 0, sizeof(*session));
-	session->discriminator = (salt & ~(SHUNT_MAX_BACKENDS - 1U)) | b->id;
 	session->your_discriminator = reflector_discriminator(&b->conf.address);
 	session->address = b->conf.address;
+	__atomic_store_n(&session->discriminator, (salt & ~(SHUNT_MAX_BACKENDS - 1U)) | b->id, __ATOMIC_RELEASE);
 	if (d->n_sessions < b->id)
 		d->n_sessions = b->id;
 	word_seen(b, BACKEND_WORD(BACKEND_DOWN, VERDICT_JOINING), clock_ns(CLOCK_MONOTONIC));
-	record(s, b)->word = b->last_word;
+	__atomic_store_n(&record(s, b)->word, b->last_word, __ATOMIC_SEQ_CST);
 	return 0;
 }
 
@@ -415,16 +510,18 @@ int backends_open(struct shuntd *s, const char **why)
 			if (err)
 				return err;
 		}
-		err = pool_open(s, pool, why);
-		if (err)
+		err = pool_load(s, pool);
+		if (err) {
+			*why = "cannot load a table into the kernel";
 			return err;
+		}
 	}
 	backends_resolve(s);
 	for (size_t i = 0; i < s->config->n_vips; i++) {
 		const struct config_vip *conf = &s->config->vips[i];
 		struct vip_run *v = vip_run_add(s, conf, pool_find(s, s->config->pools[conf->pool].name));
 
-		err = v ? vip_write(s, v) : -ENOMEM;
+		err = v ? vip_load(s, v) : -ENOMEM;
 		if (err) {
 			*why = "cannot load a VIP into the kernel";
 			return err;

@@ -1,15 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * backends.h - the backends and pools as they run: their records and sessions in the shared maps, what a verdict
- * entails, the way back up. Runs in the main loop; the flip itself was the detector's.
+ * backends.h - the backends as they run: their records and sessions in the shared maps, what a verdict entails, the way
+ * back up, draining and leaving. Runs in the main loop; the flip itself was the detector's.
  */
 #ifndef SHUNTD_BACKENDS_H
 #define SHUNTD_BACKENDS_H
 
+#include "shuntd/pools.h"
 #include "shuntd/shuntd.h"
 
 /* How often backends_run() wants to be called, ns: admission and reconciliation need no more. */
 #define BACKENDS_PERIOD_NS 10000000ULL
+
+/* A session and a record for a backend that was added: it joins. The prober is told by whoever calls. 0 or -errno. */
+int backend_join(struct shuntd *shuntd, struct backend_run *backend);
+
+/* Whether it is up and no other backend of its pool is: to drain it leaves new flows to nobody. Allowed, with a warning. */
+bool backends_is_last(const struct shuntd *shuntd, const struct backend_run *backend);
 
 /* Fill records, sessions, tables and VIPs from the configuration. 0 or -errno with *why. */
 int backends_open(struct shuntd *shuntd, const char **why);
@@ -28,12 +35,6 @@ void backends_event(struct shuntd *shuntd, const struct event *event);
 void backends_run(struct shuntd *shuntd);
 
 /*
- * Write every VIP's record anew with the flags that hold now: VIP_JOURNAL (TCP), VIP_POLICED, VIP_MIGRATING while its
- * slots move, VIP_CONFIRM while shuntd->confirm. 0 or -errno of the first that failed.
- */
-int vips_flags_apply(struct shuntd *shuntd);
-
-/*
  * Drain: no new flow from the moment this returns; those it has go on. `why` is VERDICT_DRAINED, _ASKED or _REMOVED.
  * deadline_ns (CLOCK_MONOTONIC, 0: none): what is left then is reset. The ledger gets "draining", and "drained" (at zero
  * live flows) or "cut" (at the deadline, with how many were reset). 0; -EALREADY: it drains; -ENOTCONN: it is down, so
@@ -41,7 +42,10 @@ int vips_flags_apply(struct shuntd *shuntd);
  */
 int backends_drain(struct shuntd *shuntd, struct backend_run *backend, enum verdict why, uint64_t deadline_ns);
 
-/* Back to service: at once if it answers, through admission if not. 0; -EALREADY: it doesn't drain. */
+/*
+ * Back to service: at once if it answers, through admission if not. 0; -EALREADY: it doesn't drain; -EBUSY: its agent
+ * asks for it, so it ends there; -EPERM: the configuration no longer has it.
+ */
 int backends_undrain(struct shuntd *shuntd, struct backend_run *backend);
 
 #endif

@@ -19,6 +19,7 @@
 
 #include "shuntd/backends.h"
 #include "shuntd/control.h"
+#include "shuntd/journal.h"
 #include "shuntd/shuntd.h"
 
 #define SHUNTD_CONFIG "/etc/shunt/shunt.yaml"
@@ -223,6 +224,7 @@ static int loop(struct shuntd *s)
 	struct itimerspec period = { .it_interval.tv_nsec = BACKENDS_PERIOD_NS,
 				     .it_value.tv_nsec = BACKENDS_PERIOD_NS };
 	int epoll = epoll_create1(EPOLL_CLOEXEC), timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	bool more = false; /* the journal has work to go on with at once */
 	int signals, err = 1;
 	sigset_t stop;
 
@@ -239,7 +241,7 @@ static int loop(struct shuntd *s)
 	}
 	for (;;) {
 		struct epoll_event ready[8];
-		int n = epoll_wait(epoll, ready, 8, -1);
+		int n = epoll_wait(epoll, ready, 8, more ? 0 : -1);
 
 		if (n < 0 && errno != EINTR) {
 			fail("main loop", strerror(errno));
@@ -262,6 +264,7 @@ static int loop(struct shuntd *s)
 			else if (fd == control_fd(s->control))
 				control_run(s->control);
 		}
+		more = journal_run(s->journal);
 	}
 out:
 	close(epoll);
@@ -272,7 +275,9 @@ out:
 
 static int run(struct shuntd *s)
 {
-	struct dataplane_options dataplane = { .seed = s->config->seed, .on_event = on_event, .arg = s };
+	struct dataplane_options dataplane = {
+		.seed = s->config->seed, .flows_max = s->config->flows_max, .on_event = on_event, .arg = s
+	};
 	struct prober_options prober = { .arg = s, .on_event = on_prober_event };
 	const char *why = "";
 	int cpu = s->config->probe_cpu >= 0 ? s->config->probe_cpu : default_cpu(), err;
@@ -294,6 +299,9 @@ static int run(struct shuntd *s)
 		return 1;
 	if (dataplane_open(&s->dataplane, &dataplane, &why))
 		return fail(NULL, why);
+	err = journal_open(&s->journal, s);
+	if (err)
+		return fail("journal", strerror(-err));
 	s->detector = s->config->detector;
 	if (s->detector == DETECTOR_KERNEL && !dataplane_has_timer(s->dataplane)) {
 		s->detector = DETECTOR_CONTROLLER;
@@ -336,6 +344,7 @@ static void stop(struct shuntd *s)
 	/* Sockets and threads first, the program last: packets are served for as long as possible. */
 	control_close(s->control);
 	prober_stop(s->prober);
+	journal_close(s->journal);
 	dataplane_close(s->dataplane);
 	netlink_close(s->netlink);
 	backends_close(s);

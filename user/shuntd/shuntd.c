@@ -131,7 +131,7 @@ struct pool_run *pool_run_add(struct shuntd *s, const struct config_pool *conf)
 	p = id < SHUNT_MAX_POOLS && list_grow(&s->pools, s->n_pools) ? calloc(1, sizeof(*p)) : NULL;
 	if (!p)
 		return NULL;
-	p->id = id;
+	p->id = p->id_before = id;
 	memcpy(p->name, conf->name, sizeof(p->name));
 	p->n_slots = conf->n_slots;
 	s->pool_ids[id] = p;

@@ -20,9 +20,12 @@
 /* A pool as it runs. */
 struct pool_run {
 	uint32_t id; /* index in the maps `tables` and `tables_before` */
+	uint32_t id_before; /* the same, but while its number of slots changes: then it has two */
 	char name[CONFIG_NAME_MAX];
 	uint32_t n_slots;
 	bool removed; /* the configuration no longer has it; it waits for its backends to go */
+	bool moving; /* slots changed owner and not all flows know it yet: journal_move() */
+	uint64_t moved_ns; /* CLOCK_MONOTONIC, when that began */
 	struct table *table;
 	uint32_t heirs_changed; /* slots, since the newest table swap */
 	uint64_t build_ns; /* time it took to find them */
@@ -46,6 +49,7 @@ struct backend_run {
 	uint32_t last_word; /* as last seen by the main loop */
 	/* draining: kept while it is down too, so that it doesn't come back as up */
 	enum verdict draining; /* VERDICT_DRAINED, _ASKED or _REMOVED: why it gets no new flow; VERDICT_NONE: it does */
+	uint64_t drain_since_ns; /* CLOCK_MONOTONIC */
 	uint64_t drain_deadline_ns; /* CLOCK_MONOTONIC; 0: none */
 	bool drained; /* its end is in the ledger: no live flow, or cut at the deadline */
 	uint64_t n_cut; /* flows that were reset at the deadline */
@@ -59,6 +63,14 @@ struct vip_run {
 	struct pool_run *pool;
 	bool migrating; /* slots moved: its unrecorded flows follow `tables_before` */
 	uint32_t n_slots_before; /* migrating: slots of that table */
+};
+
+/* The search for removed backends that nothing names any more: backends.c. */
+struct leaving {
+	uint32_t n; /* candidates of the round that is under way; 0: none is */
+	uint32_t at; /* next entry of the journal */
+	uint64_t next_ns; /* CLOCK_MONOTONIC of the next round */
+	bool named[SHUNT_MAX_BACKENDS]; /* by id: no candidate, or an entry names it */
 };
 
 struct shuntd {
@@ -79,6 +91,8 @@ struct shuntd {
 	struct pool_run *pool_ids[SHUNT_MAX_POOLS];
 	struct vip_run *vip_ids[SHUNT_MAX_VIPS];
 	uint32_t next_vip_id; /* where the search for a free one begins: flows outlive their VIP in the journal */
+	struct leaving leaving;
+	bool reloading; /* a reload was begun and has flows to lead over yet: reload.c */
 	bool confirm; /* the journal fills: VIP_CONFIRM is to be set; journal.c sets it, then calls vips_flags_apply() */
 	char (*xdp_mode)[16]; /* per interface of config: "native" or "generic" */
 	int pipe[2]; /* events from the prober's thread, when it judges */
