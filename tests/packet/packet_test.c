@@ -28,6 +28,7 @@ static const char *const reason_names[] = { SHUNT_REASONS(REASON_NAME) };
 static const uint32_t reason_actions[] = { SHUNT_REASONS(REASON_ACTION) };
 
 static bool reached[REASON_COUNT];
+static bool unreachable[REASON_COUNT]; /* by this kernel's test runs */
 
 static int is_sent(uint32_t action)
 {
@@ -132,6 +133,20 @@ static void row_expect(struct frame *out, const struct row *row)
 	frame_build(out, &s);
 }
 
+/* Can this kernel make such a packet? 6.1 lets metadata be no longer than 32 bytes. Asked once for each length. */
+static bool row_is_possible(const struct row *row)
+{
+	static unsigned taken = 0, refused = -1U;
+	struct frame in;
+	struct run got;
+
+	if (row->meta_bytes > taken && row->meta_bytes < refused) {
+		frame_build(&in, &row->in);
+		*(world_run(&got, &in, row->meta_bytes) == -EINVAL ? &refused : &taken) = row->meta_bytes;
+	}
+	return row->meta_bytes <= taken;
+}
+
 static void row_test(void **state)
 {
 	const struct row *row = *state;
@@ -139,6 +154,10 @@ static void row_test(void **state)
 	struct run got;
 	enum reason reason;
 
+	if (!row_is_possible(row)) {
+		unreachable[row->reason] = true;
+		skip();
+	}
 	world_reset_session(row->in.family);
 	frame_build(&in, &row->in);
 	reason = run(&got, &in, row->meta_bytes);
@@ -179,6 +198,8 @@ static void a_frame_cut_anywhere_is_never_forwarded_damaged(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < n_rows; i++) {
+		if (!row_is_possible(&rows[i]))
+			continue;
 		world_reset_session(rows[i].in.family);
 		frame_build(&whole, &rows[i].in);
 		for (size_t size = 14; size < whole.size; size++) {
@@ -226,6 +247,8 @@ static void mutated_packets_are_each_counted_once_and_never_leave_damaged(void *
 		const struct row *row = &rows[random_next(&random) % n_rows];
 		uint64_t n = 1 + random_next(&random) % 4;
 
+		if (!row_is_possible(row))
+			continue;
 		frame_build(&in, &row->in);
 		for (uint64_t m = 0; m < n; m++) {
 			size_t at = random_next(&random) % (in.size < 100 ? in.size : 100);
@@ -461,9 +484,10 @@ static void every_reason_was_reached(void **state)
 
 	(void)state;
 	for (int r = 0; r < REASON_COUNT; r++) {
-		if (!reached[r])
-			print_error("# never reached: %s\n", reason_names[r]);
-		missing += !reached[r];
+		if (reached[r] || unreachable[r])
+			continue;
+		print_error("# never reached: %s\n", reason_names[r]);
+		missing++;
 	}
 	assert_int_equal(missing, 0);
 }
