@@ -10,24 +10,44 @@
  *
  * Results (times are nanoseconds of CLOCK_MONOTONIC in *_ns, RFC 3339 UTC in "time" and "since"; rates are the
  * reader's business; what is not known is null; traffic counts from the start of shuntd):
- *   vip show      [{name,address,protocol,port,pool,policy,hash,id,slots,packets,bytes,new_flows}]    args {"name"}
- *                   port 0: every port
+ *   vip show      [{name,address,protocol,port,pool,policy,hash,id,slots,packets,bytes,new_flows,
+ *                   on_failure,syn_limit}]            args {"name"}
+ *                   port 0: every port; syn_limit: {rate,burst,prefix,action} or null
  *   backend show  [{name,pool,id,address,forward,weight,domain,state,verdict,since,since_ns,packets,bytes,new_flows,
- *                   egress,mac,mtu,local}]            egress, mac, mtu, local: null while unresolved   args {"name"}
+ *                   egress,mac,mtu,local,live,detours,draining,deadline_us,drained,cut}]        args {"name"}
+ *                   egress, mac, mtu, local: null while unresolved; live: open flows that it serves; detours: flows whose
+ *                   slot it owns and that are looked up; draining: why, or null; deadline_us: until the rest is cut, or
+ *                   null; drained: true when its draining is over; cut: flows that were reset at the deadline, or null
+ *   backend drain {name,state,live,draining,deadline_us,drained,cut,notes:["..."],text}
+ *                                                     args {"name","within_ns":N}: what is left by then is reset. Not
+ *                   waited for: `backend show` tells how it goes. notes: what is unusual about it
+ *   backend undrain the same                          args {"name"}
  *   probe show    [{backend,address,state,rounds_asked,answers,loss_permille,rtt_us,last_answer_us,engine,
  *                   agent_age_us}]                    args {"name"} of the backend
  *   stats show    {uptime_s,detector,interfaces:[{name,mode}],probe:{interval_us,multiplier,round,rounds_late,
  *                   rounds_skipped,send_errors,late_max_us,ticks,tick_late_max_us,suspect_since_ns},
- *                  reasons:[{name,action,packets,meaning}]}
- *                   suspect_since_ns: all silent and no witness since then; null: no
+ *                  flows:{capacity,opened,full,looked_up,policed},reasons:[{name,action,packets,meaning}]}
+ *                   suspect_since_ns: all silent and no witness since then; null: no. flows: entries of the journal,
+ *                   flows recorded, flows not recorded because it was full, packets looked up, SYNs above their limit
  *   slot show     [{pool,slots,backend,owner,heir}]: how many of its pool's slots a backend has    args {"pool"}
  *                   with args {"pool","slot":N}: {pool,slot,owner,heir,succession:[name, ...]}, owner first
  *   event show    [event], oldest first                              args {"from":N}: number N and later ones
  *   event monitor event, as they happen                              args {"from":N}: those that are kept first
  *                   event: {number,time,at_ns,object,name,what,why,evidence:{...},text}
- *   flow where    {vip,source,slot,owner,heir,backend,why}           args {"source":"A:P","vip":"NAME or A:P"}
- *                   backend: null if nobody would get the flow
+ *   flow where    {vip,source,slot,owner,heir,backend,why,recorded}  args {"source":"A:P","vip":"NAME or A:P"}
+ *                   backend: who gets its packets, null: nobody; recorded: the flow as in `flow show`, or null, and then
+ *                   it is about a new one
+ *   flow show     {flows:[{client,service,vip,backend,owner,state,detour,confirmed,reset,opened_ns,seen_ns,ingress}],next}
+ *                                                     args FILTER,{"limit":N,"from":N}
+ *                   state: open, closing (the client's FIN was seen), closed; seen_ns: newest packet that was looked up
+ *   flow count    {counts:[{backend,open,closing,closed,detours}],next}            args FILTER,{"from":N}
+ *                   A page each: `next` is the `from` of the page after it, null where there is none.
+ *                   FILTER: {"vip","backend","client":"A[/PREFIX][:PORT]","state","detours":true}, all of those given
+ *   flow reset    {reset,text}                                       args FILTER or {"all":true}
+ *                   reset: how many flows were ended; their clients are told meanwhile
  *   config show   {text}                                             the running configuration; it parses again
+ *   config reload {changes:["..."],text}                             args {"force":true}: what is removed is cut, not drained
+ * backend drain and undrain, flow reset and config reload are for root.
  */
 #ifndef SHUNT_CONTROL_H
 #define SHUNT_CONTROL_H

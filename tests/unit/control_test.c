@@ -27,9 +27,13 @@
 #include "shunt/hash.h"
 #include "shunt/heartbeat.h"
 #include "shuntd/answer.h"
+#include "shuntd/backends.h"
 #include "shuntd/control.h"
+#include "shuntd/journal.h"
+#include "shuntd/reload.h"
 
 #define DEADLINE_MS 20000 /* for what must happen; nothing here waits for time to pass, but for patience to end */
+#define N_FLOWS 50000 /* entries of the journal: several pages */
 #define N_CROWD 4000 /* backends whose listing does not fit into a socket's buffer */
 
 /* ---- the dataplane that is not there ---- */
@@ -38,6 +42,9 @@ static struct backend records[SHUNT_MAX_BACKENDS];
 static struct session sessions[SHUNT_MAX_BACKENDS];
 static struct detector detector;
 static int traffic_error;
+static struct backend_flows backend_flows[SHUNT_MAX_BACKENDS];
+static struct flow flows[N_FLOWS];
+static struct journal_state journal_state;
 
 struct backend *dataplane_backends(struct dataplane *dp)
 {
@@ -91,12 +98,123 @@ const struct prober_stats *prober_stats(const struct prober *p)
 
 const char *backend_state_name(uint32_t word)
 {
-	return BACKEND_WORD_STATE(word) == BACKEND_UP ? "up" : "down";
+	static const char *const names[] = { "unused", "down", "up", "draining" };
+
+	return names[BACKEND_WORD_STATE(word)];
 }
 
 const char *backend_verdict_name(uint32_t word)
 {
-	return BACKEND_WORD_VERDICT(word) == VERDICT_SILENT ? "silent" : "answering";
+	static const char *const names[] = { "none",       "joining", "answering", "silent",
+					     "unresolved", "drained", "asked",     "removed" };
+
+	return names[BACKEND_WORD_VERDICT(word)];
+}
+
+struct backend_flows *dataplane_backend_flows(struct dataplane *dp)
+{
+	(void)dp;
+	return backend_flows;
+}
+
+struct flow *dataplane_journal(struct dataplane *dp)
+{
+	(void)dp;
+	return flows;
+}
+
+struct journal_state *dataplane_journal_state(struct dataplane *dp)
+{
+	(void)dp;
+	return &journal_state;
+}
+
+int dataplane_flow_stats(struct dataplane *dp, struct flow_stats *out)
+{
+	(void)dp;
+	*out = (struct flow_stats){ .opened = 5, .full = 4, .looked_up = 3, .policed = 2 };
+	return traffic_error;
+}
+
+int dataplane_flow_find(struct dataplane *dp, const struct flow_key *key, uint32_t *entry)
+{
+	(void)dp;
+	for (*entry = 0; *entry < journal_state.used; ++*entry)
+		if (!memcmp(&flows[*entry].key, key, sizeof(*key)))
+			return 0;
+	return -ENOENT;
+}
+
+/* ---- what the daemon's other parts were told ---- */
+
+static struct {
+	struct flow_filter filter;
+	struct shunt_addr client;
+	int resets, drains, undrains;
+	int drain_error;
+	bool forced;
+	json_t *changes; /* of the next reload */
+} told;
+
+/* The journal's filter in short: what this file asks for. */
+bool flow_matches(const struct flow_filter *filter, const struct flow *flow)
+{
+	uint8_t bytes = filter->client_prefix / 8;
+	const uint8_t *a = (const uint8_t *)filter->client, *b = (const uint8_t *)&flow->key.client;
+
+	if (filter->client && address_is_v4(filter->client))
+		bytes += 12;
+	return (!filter->backend || filter->backend == FLOW_WORD_BACKEND(flow->word)) &&
+	       (!filter->vip || filter->vip == flow->vip + 1) && (!filter->client || !memcmp(a, b, bytes)) &&
+	       (!filter->client_port || filter->client_port == flow->key.client_port) &&
+	       (!filter->state || filter->state == FLOW_WORD_STATE(flow->word)) &&
+	       (!filter->detour || FLOW_WORD_FLAGS(flow->word) & FLOW_DETOUR);
+}
+
+size_t journal_reset(struct journal *journal, const struct flow_filter *filter)
+{
+	(void)journal;
+	told.filter = *filter;
+	if (filter->client)
+		told.client = *filter->client;
+	told.resets++;
+	return 7;
+}
+
+int backends_drain(struct shuntd *s, struct backend_run *b, enum verdict why, uint64_t deadline_ns)
+{
+	(void)s;
+	assert_int_equal(why, VERDICT_DRAINED);
+	told.drains++;
+	if (told.drain_error != -EALREADY)
+		b->drain_deadline_ns = deadline_ns;
+	b->draining = why;
+	if (told.drain_error != -ENOTCONN)
+		records[b->id].word = BACKEND_WORD(BACKEND_DRAINING, why);
+	return told.drain_error;
+}
+
+int backends_undrain(struct shuntd *s, struct backend_run *b)
+{
+	(void)s;
+	told.undrains++;
+	if (told.drain_error)
+		return told.drain_error;
+	if (b->draining == VERDICT_NONE)
+		return -EALREADY;
+	b->draining = VERDICT_NONE;
+	records[b->id].word = BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING);
+	return 0;
+}
+
+int shuntd_reload(struct shuntd *s, bool force, json_t **changes, char *why, size_t why_size)
+{
+	(void)s;
+	told.forced = force;
+	*changes = told.changes;
+	if (!told.changes)
+		snprintf(why, why_size, "shunt.yaml:2:1: unknown key 'sede'");
+	return told.changes ? 0 : -EINVAL;
 }
 
 /* ---- the daemon ---- */
@@ -171,6 +289,10 @@ static int rig_open(void **state)
 	memset(records, 0, sizeof(records));
 	memset(sessions, 0, sizeof(sessions));
 	memset(&detector, 0, sizeof(detector));
+	memset(&told, 0, sizeof(told));
+	memset(backend_flows, 0, sizeof(backend_flows));
+	memset(flows, 0, sizeof(flows));
+	journal_state = (struct journal_state){ .capacity = N_FLOWS };
 	traffic_error = 0;
 	snprintf(rig.directory, sizeof(rig.directory), "/tmp/shunt-control-%d", (int)getpid());
 	snprintf(rig.path, sizeof(rig.path), "%s/shuntd.sock", rig.directory);
@@ -405,15 +527,20 @@ static void every_key_of_the_contract_is_in_its_result(void **state)
 		const char *request, *keys;
 	} rows[] = {
 		{ "{\"object\":\"vip\",\"command\":\"show\"}",
-		  "name address protocol port pool policy hash id slots packets bytes new_flows" },
+		  "name address protocol port pool policy hash id slots packets bytes new_flows on_failure "
+		  "syn_limit" },
 		{ "{\"object\":\"backend\",\"command\":\"show\"}",
 		  "name pool id address forward weight domain state verdict since since_ns packets bytes new_flows "
-		  "egress mac "
-		  "mtu local" },
+		  "egress mac mtu local live detours draining deadline_us drained cut" },
+		{ "{\"object\":\"backend\",\"command\":\"drain\",\"args\":{\"name\":\"gpu1\",\"within_ns\":1000000000}"
+		  "}",
+		  "name state live notes text draining deadline_us drained cut" },
+		{ "{\"object\":\"backend\",\"command\":\"undrain\",\"args\":{\"name\":\"gpu1\"}}",
+		  "name state live notes text draining deadline_us drained cut" },
 		{ "{\"object\":\"probe\",\"command\":\"show\"}",
 		  "backend address state rounds_asked answers loss_permille rtt_us last_answer_us engine "
 		  "agent_age_us" },
-		{ "{\"object\":\"stats\",\"command\":\"show\"}", "uptime_s detector interfaces probe reasons" },
+		{ "{\"object\":\"stats\",\"command\":\"show\"}", "uptime_s detector interfaces probe flows reasons" },
 		{ "{\"object\":\"slot\",\"command\":\"show\"}", "pool slots backend owner heir" },
 		{ "{\"object\":\"slot\",\"command\":\"show\",\"args\":{\"pool\":\"gpus\",\"slot\":250}}",
 		  "pool slot owner heir succession" },
@@ -421,12 +548,17 @@ static void every_key_of_the_contract_is_in_its_result(void **state)
 		  "number time at_ns object name what why evidence text" },
 		{ "{\"object\":\"flow\",\"command\":\"where\",\"args\":{\"source\":\"192.0.2.1:40000\",\"vip\":"
 		  "\"chat\"}}",
-		  "vip source slot owner heir backend why" },
+		  "vip source slot owner heir backend why recorded" },
+		{ "{\"object\":\"flow\",\"command\":\"show\"}", "flows next" },
+		{ "{\"object\":\"flow\",\"command\":\"count\"}", "counts next" },
+		{ "{\"object\":\"flow\",\"command\":\"reset\",\"args\":{\"all\":true}}", "reset text" },
+		{ "{\"object\":\"config\",\"command\":\"reload\"}", "changes text" },
 		{ "{\"object\":\"config\",\"command\":\"show\"}", "text" },
 	};
 
 	(void)state;
 	event_add("gpu1", NULL);
+	told.changes = json_array();
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
 		json_t *reply = ask(rows[i].request), *result = json_object_get(reply, "result");
 		const json_t *object = json_is_array(result) ? json_array_get(result, 0) : result;
@@ -549,6 +681,347 @@ static void misuse_is_told_from_refusal(void **state)
 	assert_refused("[]", CONTROL_MISUSE, "\"object\"");
 	assert_refused("", CONTROL_MISUSE, "JSON");
 	assert_refused("{\"object\":\"flow\",\"command\":\"where\"}", CONTROL_MISUSE, "source");
+	assert_refused("{\"object\":\"config\",\"command\":\"reload\",\"args\":{\"force\":false}}", CONTROL_MISUSE,
+		       "to be true");
+}
+
+static void what_changes_something_is_for_root(void **state)
+{
+	static const char *const requests[] = {
+		"{\"object\":\"backend\",\"command\":\"drain\",\"args\":{\"name\":\"gpu1\"}}",
+		"{\"object\":\"backend\",\"command\":\"undrain\",\"args\":{\"name\":\"gpu1\"}}",
+		"{\"object\":\"flow\",\"command\":\"reset\",\"args\":{\"all\":true}}",
+		"{\"object\":\"config\",\"command\":\"reload\"}",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(requests) / sizeof(*requests); i++) {
+		struct request request = { .shuntd = &rig.s, .uid = 1000 };
+
+		assert_null(answer(&request, requests[i], strlen(requests[i])));
+		assert_int_equal(request.code, CONTROL_REFUSED);
+		assert_non_null(strstr(request.error, "root only"));
+	}
+	assert_int_equal(told.drains + told.undrains + told.resets, 0);
+}
+
+/* ---- draining ---- */
+
+static json_t *drain(const char *command, const char *args)
+{
+	char request[256];
+
+	snprintf(request, sizeof(request), "{\"object\":\"backend\",\"command\":\"%s\",\"args\":{%s}}", command, args);
+	return ask(request);
+}
+
+/* A reply to drain or undrain has this state, this text, and so many notes, the last of which says this. */
+static void assert_drain(const char *command, const char *args, const char *text, size_t n_notes, const char *part)
+{
+	json_t *reply = drain(command, args), *result = json_object_get(reply, "result");
+	json_t *notes = json_object_get(result, "notes");
+
+	assert_non_null(result);
+	assert_string_equal(json_string_value(json_object_get(result, "text")), text);
+	assert_int_equal(json_array_size(notes), n_notes);
+	if (part)
+		assert_non_null(strstr(json_string_value(json_array_get(notes, n_notes - 1)), part));
+	json_decref(reply);
+}
+
+static void drain_tells_what_is_left_and_undrain_brings_back(void **state)
+{
+	(void)state;
+	backend_flows[1].live = 12;
+	backend_flows[2].live = 1;
+	assert_drain("drain", "\"name\":\"gpu1\"", "gpu1: draining, 12 live flows", 0, NULL);
+	assert_int_equal(rig.s.backends[0]->drain_deadline_ns, 0);
+	assert_drain("drain", "\"name\":\"gpu2\"", "gpu2: draining, 1 live flow", 0, NULL);
+	assert_drain("undrain", "\"name\":\"gpu1\"", "gpu1: up, 12 live flows", 0, NULL);
+	assert_drain("undrain", "\"name\":\"gpu1\"", "gpu1: up, 12 live flows", 1, "was not draining");
+}
+
+static void drain_twice_is_done_and_noted(void **state)
+{
+	(void)state;
+	told.drain_error = -EALREADY;
+	assert_drain("drain", "\"name\":\"gpu1\"", "gpu1: draining, 0 live flows", 1, "was draining already");
+	assert_drain("drain", "\"name\":\"gpu1\",\"within_ns\":1000", "gpu1: draining, 0 live flows", 1,
+		     "the deadline is new");
+	assert_int_not_equal(rig.s.backends[0]->drain_deadline_ns, 0);
+}
+
+static void drain_of_the_last_one_is_done_with_a_warning(void **state)
+{
+	(void)state;
+	assert_drain("drain", "\"name\":\"old\"", "old: draining, 0 live flows", 1,
+		     "warning: no backend of pool spare takes new flows now");
+}
+
+static void drain_of_one_that_is_down_keeps_it_out(void **state)
+{
+	(void)state;
+	set_up(3, false);
+	told.drain_error = -ENOTCONN;
+	assert_drain("drain", "\"name\":\"gpu3\"", "gpu3: down, 0 live flows", 1, "gpu3 is down: it will stay out");
+}
+
+static void drain_of_nobody_or_into_the_past_is_refused(void **state)
+{
+	(void)state;
+	assert_refused("{\"object\":\"backend\",\"command\":\"drain\",\"args\":{\"name\":\"gpu9\"}}", CONTROL_REFUSED,
+		       "'gpu9'");
+	assert_refused("{\"object\":\"backend\",\"command\":\"undrain\",\"args\":{\"name\":\"gpu9\"}}", CONTROL_REFUSED,
+		       "'gpu9'");
+	assert_refused("{\"object\":\"backend\",\"command\":\"drain\"}", CONTROL_MISUSE, "name one");
+	assert_refused("{\"object\":\"backend\",\"command\":\"drain\",\"args\":{\"name\":\"gpu1\",\"within_ns\":-1}}",
+		       CONTROL_MISUSE, "past");
+	told.drain_error = -EINVAL;
+	assert_refused("{\"object\":\"backend\",\"command\":\"drain\",\"args\":{\"name\":\"gpu1\"}}", CONTROL_REFUSED,
+		       "cannot drain 'gpu1'");
+	told.drain_error = -EBUSY;
+	assert_refused("{\"object\":\"backend\",\"command\":\"undrain\",\"args\":{\"name\":\"gpu1\"}}", CONTROL_REFUSED,
+		       "'shunt-agent undrain'");
+	told.drain_error = -EPERM;
+	assert_refused("{\"object\":\"backend\",\"command\":\"undrain\",\"args\":{\"name\":\"gpu1\"}}", CONTROL_REFUSED,
+		       "no longer has it");
+}
+
+static void drain_shows_its_deadline_and_its_end(void **state)
+{
+	struct backend_run *b = rig.s.backends[0];
+	json_t *reply, *result;
+
+	(void)state;
+	json_decref(drain("drain", "\"name\":\"gpu1\",\"within_ns\":600000000000"));
+	reply = drain("show", "\"name\":\"gpu1\"");
+	result = json_array_get(json_object_get(reply, "result"), 0);
+	assert_string_equal(json_string_value(json_object_get(result, "draining")), "drained");
+	assert_in_range(json_integer_value(json_object_get(result, "deadline_us")), 500000000, 600000000);
+	assert_true(json_is_false(json_object_get(result, "drained")));
+	assert_true(json_is_null(json_object_get(result, "cut")));
+	json_decref(reply);
+	b->drained = true;
+	b->n_cut = 3;
+	reply = drain("show", "\"name\":\"gpu1\"");
+	result = json_array_get(json_object_get(reply, "result"), 0);
+	assert_true(json_is_true(json_object_get(result, "drained")));
+	assert_int_equal(json_integer_value(json_object_get(result, "cut")), 3);
+	assert_true(json_is_null(json_object_get(result, "deadline_us")));
+	json_decref(reply);
+}
+
+/* ---- reload ---- */
+
+static void reload_tells_its_changes_or_what_is_wrong(void **state)
+{
+	json_t *reply;
+
+	(void)state;
+	told.changes = json_pack("[s, s]", "backend gpu4 added to pool gpus", "VIP x removed");
+	reply = ask("{\"object\":\"config\",\"command\":\"reload\"}");
+	assert_string_equal(json_string_value(json_object_get(json_object_get(reply, "result"), "text")),
+			    "backend gpu4 added to pool gpus\nVIP x removed\n");
+	assert_false(told.forced);
+	json_decref(reply);
+	told.changes = json_array();
+	reply = ask("{\"object\":\"config\",\"command\":\"reload\",\"args\":{\"force\":true}}");
+	assert_string_equal(json_string_value(json_object_get(json_object_get(reply, "result"), "text")),
+			    "no change\n");
+	assert_true(told.forced);
+	json_decref(reply);
+	told.changes = NULL;
+	assert_refused("{\"object\":\"config\",\"command\":\"reload\"}", CONTROL_REFUSED,
+		       "shunt.yaml:2:1: unknown key");
+}
+
+/* ---- flows ---- */
+
+/* Record a flow of VIP chat in the next entry. */
+static struct flow *flow_add(const char *client, uint16_t port, uint16_t backend, uint16_t owner, enum flow_state how)
+{
+	struct flow *f = &flows[journal_state.used++];
+	const struct vip_run *chat = vip_find(&rig.s, "chat");
+
+	*f = (struct flow){ .word = FLOW_WORD(backend, owner, how, backend != owner ? FLOW_DETOUR : 0),
+			    .opened_ns = 1000,
+			    .seen_ns = 2000,
+			    .vip = chat->id,
+			    .key = { .vip = chat->conf.address,
+				     .client_port = htons(port),
+				     .vip_port = htons(443),
+				     .protocol = IPPROTO_TCP } };
+	address_parse(&f->key.client, client);
+	return f;
+}
+
+/* Ports of the flows that `flow show` answers with, as "40000 40001 "; all pages. */
+static void assert_shown(const char *args, const char *ports)
+{
+	char request[256], got[256] = "";
+	json_t *reply, *flow;
+	size_t i;
+
+	snprintf(request, sizeof(request), "{\"object\":\"flow\",\"command\":\"show\",\"args\":{%s}}", args);
+	reply = ask(request);
+	if (!json_object_get(reply, "result"))
+		fail_msg("%s: %s", args, json_string_value(json_object_get(reply, "error")));
+	json_array_foreach(json_object_get(json_object_get(reply, "result"), "flows"), i, flow)
+	{
+		const char *client = json_string_value(json_object_get(flow, "client"));
+
+		snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s ", strrchr(client, ':') + 1);
+	}
+	json_decref(reply);
+	if (strcmp(got, ports))
+		fail_msg("%s: shown are '%s', not '%s'", args, got, ports);
+}
+
+static void flow_show_filters_by_every_key(void **state)
+{
+	(void)state;
+	flow_add("192.0.2.1", 1, 1, 1, FLOW_OPEN);
+	flow_add("192.0.2.2", 2, 2, 1, FLOW_CLOSING);
+	flow_add("198.51.100.1", 3, 3, 3, FLOW_CLOSED);
+	flow_add("192.0.2.1", 4, 1, 1, FLOW_FREE)->word = 0;
+	flow_add("2001:db8::1", 5, 2, 2, FLOW_OPEN)->vip = vip_find(&rig.s, "chat6")->id;
+	assert_shown("", "1 2 3 5 ");
+	assert_shown("\"vip\":\"chat6\"", "5 ");
+	assert_shown("\"backend\":\"gpu2\"", "2 5 ");
+	assert_shown("\"state\":\"closing\"", "2 ");
+	assert_shown("\"state\":\"open\",\"vip\":\"chat\"", "1 ");
+	assert_shown("\"detours\":true", "2 ");
+	assert_shown("\"client\":\"192.0.2.1\"", "1 ");
+	assert_shown("\"client\":\"192.0.2.0/24\"", "1 2 ");
+	assert_shown("\"client\":\"192.0.2.0/24:2\"", "2 ");
+	assert_shown("\"client\":\"192.0.2.1:9\"", "");
+	assert_shown("\"client\":\"2001:db8::1\"", "5 ");
+	assert_shown("\"client\":\"2001:db8::/32\"", "5 ");
+	assert_shown("\"client\":\"[2001:db8::/32]:5\"", "5 ");
+	assert_shown("\"client\":\"[2001:db8::1]:6\"", "");
+	assert_shown("\"limit\":2", "1 2 ");
+	assert_shown("\"from\":2", "3 5 ");
+	assert_shown("\"from\":1000000", "");
+}
+
+static void flow_filters_that_make_no_sense_are_refused(void **state)
+{
+	static const struct {
+		const char *args, *part;
+		enum control_code code;
+	} rows[] = {
+		{ "\"vip\":\"x\"", "VIP 'x'", CONTROL_REFUSED },
+		{ "\"backend\":\"x\"", "backend 'x'", CONTROL_REFUSED },
+		{ "\"state\":\"free\"", "open, closing, closed", CONTROL_MISUSE },
+		{ "\"state\":\"\"", "open, closing, closed", CONTROL_MISUSE },
+		{ "\"limit\":0", "1 or more", CONTROL_MISUSE },
+		{ "\"from\":-1", "a page begins", CONTROL_MISUSE },
+		{ "\"client\":\"\"", "a client is", CONTROL_MISUSE },
+		{ "\"client\":\"192.0.2.1/33\"", "a client is", CONTROL_MISUSE },
+		{ "\"client\":\"192.0.2.1/\"", "a client is", CONTROL_MISUSE },
+		{ "\"client\":\"192.0.2.1:0\"", "a client is", CONTROL_MISUSE },
+		{ "\"client\":\"192.0.2.1:65536\"", "a client is", CONTROL_MISUSE },
+		{ "\"client\":\"[192.0.2.1]:1\"", "a client is", CONTROL_MISUSE },
+		{ "\"client\":\"[2001:db8::1\"", "a client is", CONTROL_MISUSE },
+		{ "\"client\":\"[2001:db8::1]1\"", "a client is", CONTROL_MISUSE },
+		{ "\"client\":\"2001:db8::1/129\"", "a client is", CONTROL_MISUSE },
+		{ "\"client\":\"2001:db8:2001:db8:2001:db8:2001:db8:2001:db8:2001:db8/1\"", "a client is",
+		  CONTROL_MISUSE },
+	};
+	char request[256];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		snprintf(request, sizeof(request), "{\"object\":\"flow\",\"command\":\"show\",\"args\":{%s}}",
+			 rows[i].args);
+		assert_refused(request, rows[i].code, rows[i].part);
+	}
+}
+
+/* Every entry is in exactly one page, and no page keeps the daemon long. */
+static void many_flows_are_answered_in_pages(void **state)
+{
+	size_t n_shown = 0, n_counted = 0, n_pages = 0;
+	json_int_t from = 0;
+	json_t *reply, *result;
+	char request[128];
+
+	(void)state;
+	for (unsigned i = 0; i < N_FLOWS; i++)
+		flow_add("192.0.2.1", (uint16_t)i, (uint16_t)(1 + i % 3), 1, i % 1000 ? FLOW_OPEN : FLOW_CLOSED);
+	journal_state.used += 3; /* as the walk leaves it when it finds the journal full */
+	do {
+		snprintf(request, sizeof(request),
+			 "{\"object\":\"flow\",\"command\":\"show\",\"args\":{\"limit\":1000000,\"from\":%lld}}",
+			 (long long)from);
+		reply = ask(request);
+		result = json_object_get(reply, "result");
+		assert_in_range(json_array_size(json_object_get(result, "flows")), 1, 200);
+		n_shown += json_array_size(json_object_get(result, "flows"));
+		from = json_integer_value(json_object_get(result, "next"));
+		json_decref(reply);
+	} while (from);
+	assert_int_equal(n_shown, N_FLOWS);
+	do {
+		snprintf(request, sizeof(request),
+			 "{\"object\":\"flow\",\"command\":\"count\",\"args\":{\"state\":\"closed\",\"from\":%lld}}",
+			 (long long)from);
+		reply = ask(request);
+		result = json_object_get(reply, "result");
+		for (size_t i = 0; i < json_array_size(json_object_get(result, "counts")); i++)
+			n_counted += (size_t)json_integer_value(
+				json_object_get(json_array_get(json_object_get(result, "counts"), i), "closed"));
+		from = json_integer_value(json_object_get(result, "next"));
+		json_decref(reply);
+		n_pages++;
+	} while (from);
+	assert_int_equal(n_counted, N_FLOWS / 1000);
+	assert_in_range(n_pages, 2, N_FLOWS / 1000);
+}
+
+static void flow_count_tells_states_and_detours_of_each_backend(void **state)
+{
+	json_t *reply, *counts;
+
+	(void)state;
+	flow_add("192.0.2.1", 1, 1, 1, FLOW_OPEN);
+	flow_add("192.0.2.1", 2, 1, 2, FLOW_OPEN);
+	flow_add("192.0.2.1", 3, 1, 1, FLOW_CLOSED);
+	flow_add("192.0.2.1", 4, 2, 2, FLOW_CLOSING);
+	reply = ask("{\"object\":\"flow\",\"command\":\"count\"}");
+	counts = json_pack("[{s:s, s:i, s:i, s:i, s:i}, {s:s, s:i, s:i, s:i, s:i}]", "backend", "gpu1", "open", 2,
+			   "closing", 0, "closed", 1, "detours", 1, "backend", "gpu2", "open", 0, "closing", 1,
+			   "closed", 0, "detours", 0);
+	assert_true(json_equal(json_object_get(json_object_get(reply, "result"), "counts"), counts));
+	json_decref(counts);
+	json_decref(reply);
+}
+
+static void flow_reset_wants_to_be_told_which(void **state)
+{
+	json_t *reply;
+
+	(void)state;
+	assert_refused("{\"object\":\"flow\",\"command\":\"reset\"}", CONTROL_MISUSE, "which flows");
+	assert_refused("{\"object\":\"flow\",\"command\":\"reset\",\"args\":{}}", CONTROL_MISUSE, "which flows");
+	assert_refused("{\"object\":\"flow\",\"command\":\"reset\",\"args\":{\"all\":true,\"vip\":\"chat\"}}",
+		       CONTROL_MISUSE, "'all' alone");
+	assert_refused("{\"object\":\"flow\",\"command\":\"reset\",\"args\":{\"backend\":\"x\"}}", CONTROL_REFUSED,
+		       "backend 'x'");
+	assert_int_equal(told.resets, 0);
+	reply = ask("{\"object\":\"flow\",\"command\":\"reset\",\"args\":{\"backend\":\"gpu2\",\"client\":"
+		    "\"192.0.2.0/24:7\"}}");
+	assert_string_equal(json_string_value(json_object_get(json_object_get(reply, "result"), "text")),
+			    "7 flows reset");
+	assert_int_equal(told.filter.backend, 2);
+	assert_int_equal(told.filter.client_prefix, 24);
+	assert_int_equal(told.filter.client_port, htons(7));
+	assert_int_equal(told.client.w[3], htonl(0xc0000200));
+	json_decref(reply);
+	reply = ask("{\"object\":\"flow\",\"command\":\"reset\",\"args\":{\"all\":true}}");
+	assert_int_equal(told.resets, 2);
+	assert_int_equal(told.filter.backend, 0);
+	json_decref(reply);
 }
 
 /* ---- flow where ---- */
@@ -626,6 +1099,61 @@ static void flow_where_says_who_serves_and_why(void **state)
 		 "owner %s down (silent), heir %s down (silent), nor has any of 8 further slots a living backend",
 		 owner, heir);
 	assert_where("192.0.2.1:40000", "chat", NULL, why);
+}
+
+/* A flow that is recorded stays where it is; why it is there is told from the owner's times. */
+static void flow_where_knows_what_is_recorded(void **state)
+{
+	const char *source = "192.0.2.1:40000";
+	struct slot slot = slot_of("192.0.2.1", 40000);
+	uint16_t third = (uint16_t)(6 - slot.owner - slot.heir);
+	struct flow *f = flow_add("192.0.2.1", 40000, slot.owner, slot.owner, FLOW_OPEN);
+	struct vip_run *chat = vip_find(&rig.s, "chat");
+	struct backend_run *owner_run = backend_by_id(&rig.s, slot.owner);
+	char owner[16], heir[16], other[16], why[256];
+
+	(void)state;
+	snprintf(owner, sizeof(owner), "gpu%u", slot.owner);
+	snprintf(heir, sizeof(heir), "gpu%u", slot.heir);
+	snprintf(other, sizeof(other), "gpu%u", third);
+	assert_where(source, "chat", owner, "recorded: at its owner");
+	assert_where("192.0.2.1:40001", "dns", "old", "owner up"); /* UDP is not recorded */
+
+	records[slot.owner].word = BACKEND_WORD(BACKEND_DRAINING, VERDICT_DRAINED);
+	assert_where(source, "chat", owner, "recorded: stays at its owner, which drains");
+
+	/* Elsewhere: the owner was down before it opened, came back after, or got the slot later. */
+	f->word = FLOW_WORD(third, slot.owner, FLOW_OPEN, FLOW_DETOUR);
+	f->opened_ns = 1000;
+	owner_run->since_ns = 500;
+	set_up(slot.owner, false);
+	snprintf(why, sizeof(why), "recorded: detour since its owner %s was down when it opened", owner);
+	assert_where(source, "chat", other, why);
+	set_up(slot.owner, true);
+	snprintf(why, sizeof(why), "recorded: detour since its owner %s was given its slot after it opened", owner);
+	assert_where(source, "chat", other, why);
+	owner_run->since_ns = 1500;
+	snprintf(why, sizeof(why), "recorded: detour since its owner %s was out of service when it opened", owner);
+	assert_where(source, "chat", other, why);
+
+	/* Orphans. */
+	set_up(third, false);
+	snprintf(why, sizeof(why), "recorded: its backend %s is down (silent): its client is reset", other);
+	assert_where(source, "chat", NULL, why);
+	chat->conf.on_failure = ON_FAILURE_DROP;
+	snprintf(why, sizeof(why), "recorded: its backend %s is down (silent): dropped", other);
+	assert_where(source, "chat", NULL, why);
+	chat->conf.on_failure = ON_FAILURE_REHASH;
+	snprintf(why, sizeof(why), "recorded: its backend %s is down (silent): rehashed to %s", other, owner);
+	assert_where(source, "chat", owner, why);
+	chat->conf.on_failure = ON_FAILURE_RESET;
+	set_up(third, true);
+	f->word = FLOW_WORD(third, slot.owner, FLOW_OPEN, FLOW_DETOUR | FLOW_RESET);
+	snprintf(why, sizeof(why), "recorded: on %s, ended by an operator: its client is reset", other);
+	assert_where(source, "chat", NULL, why);
+
+	f->word = FLOW_WORD(third, slot.owner, FLOW_CLOSED, FLOW_DETOUR);
+	assert_where(source, "chat", owner, "owner up");
 }
 
 static void flow_where_finds_the_vip_as_a_packet_does(void **state)
@@ -733,12 +1261,17 @@ static void mutated_requests_always_get_a_result_or_a_sentence(void **state)
 		"{\"object\":\"slot\",\"command\":\"show\",\"args\":{\"pool\":\"gpus\",\"slot\":7}}",
 		"{\"object\":\"event\",\"command\":\"monitor\",\"args\":{\"from\":1}}",
 		"{\"object\":\"backend\",\"command\":\"show\",\"args\":{\"name\":\"gpu1\"}}",
+		"{\"object\":\"flow\",\"command\":\"show\",\"args\":{\"client\":\"[2001:db8::/"
+		"32]:5\",\"vip\":\"chat\"}}",
+		"{\"object\":\"flow\",\"command\":\"count\",\"args\":{\"client\":\"192.0.2.0/"
+		"24:5\",\"state\":\"open\"}}",
 	};
 
 	(void)state;
+	flow_add("192.0.2.1", 5, 1, 1, FLOW_OPEN);
 	srand(2);
 	for (int round = 0; round < 20000; round++) {
-		const char *seed = seeds[rand() % 5];
+		const char *seed = seeds[(size_t)rand() % (sizeof(seeds) / sizeof(*seeds))];
 		size_t length = strlen(seed);
 		char *line = malloc(length); /* exactly as long, so that ASan sees a byte too far */
 		struct request request = { .shuntd = &rig.s };
@@ -1190,6 +1723,20 @@ int main(void)
 		RIG_TEST(slot_counts_add_up_to_the_pools_slots),
 		RIG_TEST(shown_configuration_parses_again),
 		RIG_TEST(misuse_is_told_from_refusal),
+		RIG_TEST(what_changes_something_is_for_root),
+		RIG_TEST(drain_tells_what_is_left_and_undrain_brings_back),
+		RIG_TEST(drain_twice_is_done_and_noted),
+		RIG_TEST(drain_of_the_last_one_is_done_with_a_warning),
+		RIG_TEST(drain_of_one_that_is_down_keeps_it_out),
+		RIG_TEST(drain_of_nobody_or_into_the_past_is_refused),
+		RIG_TEST(drain_shows_its_deadline_and_its_end),
+		RIG_TEST(reload_tells_its_changes_or_what_is_wrong),
+		RIG_TEST(flow_show_filters_by_every_key),
+		RIG_TEST(flow_filters_that_make_no_sense_are_refused),
+		RIG_TEST(many_flows_are_answered_in_pages),
+		RIG_TEST(flow_count_tells_states_and_detours_of_each_backend),
+		RIG_TEST(flow_reset_wants_to_be_told_which),
+		RIG_TEST(flow_where_knows_what_is_recorded),
 		RIG_TEST(flow_where_says_who_serves_and_why),
 		RIG_TEST(flow_where_finds_the_vip_as_a_packet_does),
 		RIG_TEST(flow_where_refuses_what_no_packet_could_be),

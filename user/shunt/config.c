@@ -15,7 +15,6 @@ static const struct column count_columns[] = {
 	{ "file", "file", 0 },         { "vips", "vips", 0 }, { "pools", "pools", 0 },
 	{ "backends", "backends", 0 }, { NULL, NULL, 0 },
 };
-static const struct view change_views[] = { { SHAPE_LINES, "changes", text_columns, NULL }, { 0 } };
 static const struct view count_views[] = { { SHAPE_RECORD, NULL, count_columns, NULL }, { 0 } };
 
 /* The whole file, to be freed, or NULL and errno. A file longer than any valid one is cut, and so refused. */
@@ -80,7 +79,7 @@ static int config_reload(struct call *call)
 	json_t *args = NULL;
 	int code = keys_parse(call, 0, keys, &args);
 
-	return code ? code : request_show(call, "config", "reload", args, change_views);
+	return code ? code : request_show(call, "config", "reload", args, text_views);
 }
 
 static const struct command commands[] = {

@@ -69,7 +69,7 @@ static int flow_where(struct call *call)
 static int page_ask(const struct call *call, const char *command, const json_t *filter, json_int_t limit,
 		    json_int_t from, json_t **page, const json_t **next)
 {
-	json_t *args = json_copy((json_t *)filter);
+	json_t *args = filter ? json_copy((json_t *)filter) : json_object();
 	int code;
 
 	json_object_set_new(args, "from", json_integer(from));
@@ -192,6 +192,25 @@ static int flow_show(struct call *call)
 	return CONTROL_DONE;
 }
 
+static json_t *counts_total(const json_t *counts)
+{
+	return json_pack("{s:I, s:I, s:I, s:I}", "open", counts_sum(counts, "open"), "closing",
+			 counts_sum(counts, "closing"), "closed", counts_sum(counts, "closed"), "detours",
+			 counts_sum(counts, "detours"));
+}
+
+int flow_total_ask(const struct call *call, json_t **total)
+{
+	json_t *counts;
+	int code = counts_ask(call, NULL, &counts);
+
+	if (code)
+		return code;
+	*total = counts_total(counts);
+	json_decref(counts);
+	return CONTROL_DONE;
+}
+
 static int flow_count(struct call *call)
 {
 	json_t *filter = NULL, *counts, *result;
@@ -203,9 +222,7 @@ static int flow_count(struct call *call)
 	json_decref(filter);
 	if (code)
 		return code;
-	result = json_pack("{s:o, s:{s:I, s:I, s:I, s:I}}", "counts", counts, "total", "open",
-			   counts_sum(counts, "open"), "closing", counts_sum(counts, "closing"), "closed",
-			   counts_sum(counts, "closed"), "detours", counts_sum(counts, "detours"));
+	result = json_pack("{s:o, s:o}", "counts", counts, "total", counts_total(counts));
 	call->out->show(result, count_views);
 	json_decref(result);
 	return CONTROL_DONE;

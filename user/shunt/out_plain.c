@@ -77,6 +77,22 @@ static void number_format(char *text, size_t size, double value, enum unit unit)
 	}
 }
 
+/* {"rate": 500, "action": "drop"} -> rate 500 action drop */
+static void object_print(FILE *f, const json_t *object)
+{
+	const char *key, *gap = "";
+	json_t *value;
+
+	json_object_foreach((json_t *)object, key, value)
+	{
+		if (json_is_string(value))
+			fprintf(f, "%s%s %s", gap, key, json_string_value(value));
+		else
+			fprintf(f, "%s%s %.0f", gap, key, json_number_value(value));
+		gap = " ";
+	}
+}
+
 /* One value as text, to be freed. What would steer a terminal is taken out. */
 static char *cell_format(const json_t *object, const struct column *column)
 {
@@ -94,6 +110,8 @@ static char *cell_format(const json_t *object, const struct column *column)
 		fputs(number, f);
 	} else if (json_is_boolean(value)) {
 		fputs(json_is_true(value) ? "yes" : "no", f);
+	} else if (json_is_object(value)) {
+		object_print(f, value);
 	} else if (json_is_array(value)) {
 		json_array_foreach(value, i, element)
 			fprintf(f, "%s%s", i ? " " : "", json_is_string(element) ? json_string_value(element) : "-");

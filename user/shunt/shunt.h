@@ -44,6 +44,11 @@ bool is_prefix(const char *word, const char *name);
 /* A whole number 0 .. 2^53; 0 or -EINVAL. */
 int number_parse(json_int_t *out, const char *text);
 
+/* ---- flow.c ---- */
+
+/* All flows, counted: {open, closing, closed, detours}. 0, and *total is owned by the caller; or the exit status. */
+int flow_total_ask(const struct call *call, json_t **total);
+
 /* ---- keys.c: arguments that a word announces ---- */
 
 enum key_kind {

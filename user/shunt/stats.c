@@ -58,7 +58,24 @@ static const struct view views[] = {
 
 static int stats_show(struct call *call)
 {
-	return request_show(call, "stats", "show", NULL, views);
+	json_t *result, *total, *flows;
+	int code = request_ask(call, "stats", "show", NULL, &result);
+
+	if (code)
+		return code;
+	code = flow_total_ask(call, &total);
+	if (!code) {
+		flows = json_object_get(result, "flows");
+		json_object_update(flows, total);
+		json_object_set_new(flows, "used",
+				    json_integer(json_integer_value(json_object_get(total, "open")) +
+						 json_integer_value(json_object_get(total, "closing")) +
+						 json_integer_value(json_object_get(total, "closed"))));
+		json_decref(total);
+		call->out->show(result, views);
+	}
+	json_decref(result);
+	return code;
 }
 
 static const struct command commands[] = {

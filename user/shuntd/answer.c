@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * answer.c - what each request is answered: one function a command, found through the table at the end.
+ * answer.c - what each request is answered: one function a command, found through the table at the end. Those about
+ * flows are in answer_flow.c.
  *
- * Reads the controller's state and the shared memory, changes nothing. Called by control.c from the main loop.
+ * Reads the controller's state and the shared memory; what changes anything is done elsewhere, and asked of here. Called
+ * by control.c from the main loop, which it must not keep: nothing here waits, and what is long is answered in pages.
  */
 #include "shuntd/answer.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdarg.h>
 #include <time.h>
 
-#include "core/flow.h"
 #include "shunt/heartbeat.h"
+#include "shuntd/backends.h"
+#include "shuntd/reload.h"
 
 /* ---- refusals ---- */
 
-__attribute__((format(printf, 3, 4))) static json_t *refuse(struct request *r, enum control_code code,
-							    const char *format, ...)
+json_t *refuse(struct request *r, enum control_code code, const char *format, ...)
 {
 	va_list ap;
 
@@ -28,18 +30,17 @@ __attribute__((format(printf, 3, 4))) static json_t *refuse(struct request *r, e
 	return NULL;
 }
 
-/* Of what the client sent, so much as may stand in a sentence: "" if it is too long to be a name of ours. */
-static const char *quoted(const char *text)
+const char *quoted(const char *text)
 {
 	return strlen(text) < CONFIG_NAME_MAX ? text : "";
 }
 
-static json_t *refuse_unknown(struct request *r, const char *what, const char *name)
+json_t *refuse_unknown(struct request *r, const char *what, const char *name)
 {
 	return refuse(r, CONTROL_REFUSED, "there is no %s '%s'", what, quoted(name));
 }
 
-static const char *arg_string(const struct request *r, const char *key)
+const char *arg_string(const struct request *r, const char *key)
 {
 	return json_string_value(json_object_get(r->args, key));
 }
@@ -60,7 +61,12 @@ static uint64_t load(const __u64 *p)
 	return __atomic_load_n(p, __ATOMIC_RELAXED);
 }
 
-static json_t *integer_or_null(bool known, uint64_t value)
+static uint32_t load32(const __u32 *p)
+{
+	return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
+json_t *integer_or_null(bool known, uint64_t value)
 {
 	return known ? json_integer((json_int_t)value) : json_null();
 }
@@ -72,23 +78,22 @@ static json_t *us(uint64_t ns)
 
 static json_t *address_json(const struct shunt_addr *address)
 {
-	char text[INET6_ADDRSTRLEN];
+	char text[ADDRESS_TEXT_MAX];
 
 	return json_string(address_format(address, text, sizeof(text)));
 }
 
-static uint32_t backend_word(const struct shuntd *s, uint16_t id)
+uint32_t backend_word(const struct shuntd *s, uint16_t id)
 {
 	return __atomic_load_n(&dataplane_backends(s->dataplane)[id].word, __ATOMIC_RELAXED);
 }
 
-static bool backend_is_up(const void *shuntd, uint16_t id)
+bool backend_is_up(const void *shuntd, uint16_t id)
 {
 	return BACKEND_WORD_STATE(backend_word(shuntd, id)) == BACKEND_UP;
 }
 
-/* NULL for id 0 and for ids that nobody has. */
-static const char *backend_name(const struct shuntd *s, uint16_t id)
+const char *backend_name(const struct shuntd *s, uint16_t id)
 {
 	const struct backend_run *b = backend_by_id(s, id);
 
@@ -109,6 +114,23 @@ static const char *protocol_name(uint8_t protocol)
 
 /* ---- vip ---- */
 
+const char *on_failure_name(enum on_failure on_failure)
+{
+	static const char *const names[] = {
+		[ON_FAILURE_RESET] = "reset", [ON_FAILURE_REHASH] = "rehash", [ON_FAILURE_DROP] = "drop"
+	};
+
+	return names[on_failure];
+}
+
+static json_t *syn_limit_json(const struct config_syn_limit *limit)
+{
+	if (limit->action == SYN_LIMIT_OFF)
+		return json_null();
+	return json_pack("{s:I, s:I, s:i, s:s}", "rate", (json_int_t)limit->rate, "burst", (json_int_t)limit->burst,
+			 "prefix", limit->prefix, "action", limit->action == SYN_LIMIT_DROP ? "drop" : "count");
+}
+
 static json_t *vip_json(const struct shuntd *s, const struct vip_run *run)
 {
 	const struct config_vip *v = &run->conf;
@@ -127,6 +149,8 @@ static json_t *vip_json(const struct shuntd *s, const struct vip_run *run)
 		      run->pool->name, "policy", "maglev", "hash", hash, "id", (int)run->id, "slots",
 		      (int)run->pool->n_slots);
 	traffic_set(o, !dataplane_vip_traffic(s->dataplane, run->id, &t), &t);
+	json_object_set_new(o, "on_failure", json_string(on_failure_name(v->on_failure)));
+	json_object_set_new(o, "syn_limit", syn_limit_json(&v->syn_limit));
 	return o;
 }
 
@@ -146,8 +170,30 @@ static json_t *vip_show(struct request *r)
 
 /* ---- backend ---- */
 
+static uint64_t live_flows(const struct shuntd *s, const struct backend_run *b)
+{
+	return load(&dataplane_backend_flows(s->dataplane)[b->id].live);
+}
+
+/* Draining: why, how long until the rest is cut, whether it is over and how it ended. */
+static void drain_set(json_t *o, const struct backend_run *b)
+{
+	uint64_t now = now_ns(), deadline = b->drain_deadline_ns;
+	bool draining = b->draining != VERDICT_NONE;
+
+	json_object_set_new(o, "draining",
+			    draining ? json_string(backend_verdict_name(BACKEND_WORD(BACKEND_DRAINING, b->draining)))
+				     : json_null());
+	json_object_set_new(o, "deadline_us",
+			    draining && deadline && !b->drained ? us(deadline > now ? deadline - now : 0)
+								: json_null());
+	json_object_set_new(o, "drained", json_boolean(draining && b->drained));
+	json_object_set_new(o, "cut", integer_or_null(draining && b->drained, b->n_cut));
+}
+
 static json_t *backend_json(const struct shuntd *s, const struct backend_run *b)
 {
+	const struct backend *record = &dataplane_backends(s->dataplane)[b->id];
 	const struct nexthop *hop = &b->nexthop;
 	uint32_t word = backend_word(s, b->id);
 	char since[32] = "", mac[18] = "", egress[IF_NAMESIZE] = "";
@@ -169,6 +215,9 @@ static json_t *backend_json(const struct shuntd *s, const struct backend_run *b)
 		      b->conf.domain, "state", backend_state_name(word), "verdict", backend_verdict_name(word), "since",
 		      *since ? since : NULL, "since_ns", integer_or_null(b->since_ns, b->since_ns));
 	traffic_set(o, !dataplane_backend_traffic(s->dataplane, b->id, &t), &t);
+	json_object_set_new(o, "live", json_integer((json_int_t)live_flows(s, b)));
+	json_object_set_new(o, "detours", json_integer((json_int_t)load32(&record->detours)));
+	drain_set(o, b);
 	json_object_set_new(o, "egress", *egress ? json_string(egress) : json_null());
 	json_object_set_new(o, "mac", *mac ? json_string(mac) : json_null());
 	json_object_set_new(o, "mtu", integer_or_null(b->resolved, hop->mtu_bytes));
@@ -194,6 +243,107 @@ static json_t *backends_json(struct request *r, json_t *(*json)(const struct shu
 static json_t *backend_show(struct request *r)
 {
 	return backends_json(r, backend_json);
+}
+
+/* The backend that args name, or NULL and the refusal. */
+static struct backend_run *backend_named(struct request *r)
+{
+	const char *name = arg_string(r, "name");
+	struct backend_run *b = name ? backend_find(r->shuntd, name) : NULL;
+
+	if (!name)
+		refuse(r, CONTROL_MISUSE, "a backend has a name: name one");
+	else if (!b)
+		refuse_unknown(r, "backend", name);
+	return b;
+}
+
+/* How the backend stands after a drain or its end. Takes over `notes`. */
+static json_t *drain_outcome(const struct shuntd *s, const struct backend_run *b, json_t *notes)
+{
+	const char *state = backend_state_name(backend_word(s, b->id));
+	uint64_t live = live_flows(s, b);
+	char text[CONFIG_NAME_MAX + 64];
+	json_t *o;
+
+	snprintf(text, sizeof(text), "%s: %s, %llu live %s", b->conf.name, state, (unsigned long long)live,
+		 live == 1 ? "flow" : "flows");
+	o = json_pack("{s:s, s:s, s:I, s:o, s:s}", "name", b->conf.name, "state", state, "live", (json_int_t)live,
+		      "notes", notes, "text", text);
+	drain_set(o, b);
+	return o;
+}
+
+static json_t *note(const char *format, const char *name)
+{
+	char text[CONFIG_NAME_MAX + 96];
+
+	snprintf(text, sizeof(text), format, name);
+	return json_string(text);
+}
+
+static bool pool_serves(const struct shuntd *s, const struct pool_run *pool)
+{
+	for (size_t i = 0; i < s->n_backends; i++)
+		if (s->backends[i]->pool == pool && backend_is_up(s, s->backends[i]->id))
+			return true;
+	return false;
+}
+
+static json_t *backend_drain(struct request *r)
+{
+	const json_t *within = json_object_get(r->args, "within_ns");
+	struct backend_run *b = backend_named(r);
+	uint64_t deadline_ns = 0;
+	json_t *notes;
+	int err;
+
+	if (!b)
+		return NULL;
+	if (within && json_integer_value(within) < 0)
+		return refuse(r, CONTROL_MISUSE, "a deadline is not in the past");
+	if (within && __builtin_add_overflow(now_ns(), (uint64_t)json_integer_value(within), &deadline_ns))
+		return refuse(r, CONTROL_MISUSE, "a deadline is not that far away");
+	err = backends_drain(r->shuntd, b, VERDICT_DRAINED, deadline_ns);
+	if (err && err != -EALREADY && err != -ENOTCONN)
+		return refuse(r, CONTROL_REFUSED, "cannot drain '%s': %s", b->conf.name, strerror(-err));
+	notes = json_array();
+	if (err == -EALREADY && deadline_ns)
+		b->drain_deadline_ns = deadline_ns;
+	if (err == -EALREADY)
+		json_array_append_new(notes, note(deadline_ns ? "%s was draining already: the deadline is new"
+							      : "%s was draining already",
+						  b->conf.name));
+	if (err == -ENOTCONN)
+		json_array_append_new(
+			notes, note("%s is down: it will stay out of service until 'backend undrain'", b->conf.name));
+	if (!pool_serves(r->shuntd, b->pool))
+		json_array_append_new(notes, note("warning: no backend of pool %s takes new flows now", b->pool->name));
+	return drain_outcome(r->shuntd, b, notes);
+}
+
+static json_t *backend_undrain(struct request *r)
+{
+	struct backend_run *b = backend_named(r);
+	json_t *notes;
+	int err;
+
+	if (!b)
+		return NULL;
+	err = backends_undrain(r->shuntd, b);
+	if (err == -EPERM)
+		return refuse(r, CONTROL_REFUSED, "'%s' drains because the configuration no longer has it",
+			      b->conf.name);
+	if (err == -EBUSY)
+		return refuse(r, CONTROL_REFUSED,
+			      "'%s' drains because its agent asks for it: 'shunt-agent undrain' on its host ends that",
+			      b->conf.name);
+	if (err && err != -EALREADY)
+		return refuse(r, CONTROL_REFUSED, "cannot undrain '%s': %s", b->conf.name, strerror(-err));
+	notes = json_array();
+	if (err == -EALREADY)
+		json_array_append_new(notes, note("%s was not draining", b->conf.name));
+	return drain_outcome(r->shuntd, b, notes);
 }
 
 /* ---- probe ---- */
@@ -255,6 +405,18 @@ static json_t *reasons_json(const struct shuntd *s)
 	return list;
 }
 
+/* How they stand is told by `flow count`: that takes a look at each. */
+static json_t *flows_json(const struct shuntd *s)
+{
+	struct flow_stats stats = { 0 };
+	bool known = !dataplane_flow_stats(s->dataplane, &stats);
+
+	return json_pack("{s:I, s:o, s:o, s:o, s:o}", "capacity",
+			 (json_int_t)dataplane_journal_state(s->dataplane)->capacity, "opened",
+			 integer_or_null(known, stats.opened), "full", integer_or_null(known, stats.full), "looked_up",
+			 integer_or_null(known, stats.looked_up), "policed", integer_or_null(known, stats.policed));
+}
+
 static json_t *stats_show(struct request *r)
 {
 	const struct shuntd *s = r->shuntd;
@@ -275,9 +437,10 @@ static json_t *stats_show(struct request *r)
 			  prober ? us(prober->late_max_ns) : json_null(), "ticks", (json_int_t)load(&d->ticks),
 			  "tick_late_max_us", us(load(&d->late_max_ns)), "suspect_since_ns",
 			  integer_or_null(suspect_ns, suspect_ns));
-	return json_pack("{s:I, s:s, s:o, s:o, s:o}", "uptime_s", (json_int_t)((now_ns() - s->started_ns) / 1000000000),
-			 "detector", s->detector == DETECTOR_KERNEL ? "kernel" : "controller", "interfaces", interfaces,
-			 "probe", probe, "reasons", reasons_json(s));
+	return json_pack("{s:I, s:s, s:o, s:o, s:o, s:o}", "uptime_s",
+			 (json_int_t)((now_ns() - s->started_ns) / 1000000000), "detector",
+			 s->detector == DETECTOR_KERNEL ? "kernel" : "controller", "interfaces", interfaces, "probe",
+			 probe, "flows", flows_json(s), "reasons", reasons_json(s));
 }
 
 /* ---- slot ---- */
@@ -379,160 +542,6 @@ static json_t *event_monitor(struct request *r)
 	return NULL;
 }
 
-/* ---- flow ---- */
-
-/* "A:P" or "[v6]:P"; 0 or -EINVAL. */
-static int endpoint_parse(struct shunt_addr *address, uint16_t *port, const char *text)
-{
-	const char *colon = strrchr(text, ':'), *first = text, *last = colon;
-	char host[INET6_ADDRSTRLEN];
-	unsigned long number;
-	bool bracketed = *text == '[';
-	char *end;
-
-	if (!colon || colon[1] < '0' || colon[1] > '9')
-		return -EINVAL;
-	number = strtoul(colon + 1, &end, 10);
-	if (*end || number > UINT16_MAX || end - colon > 6)
-		return -EINVAL;
-	if (bracketed) {
-		first++;
-		last--;
-		if (last < first || *last != ']')
-			return -EINVAL;
-	}
-	if (last - first >= (ptrdiff_t)sizeof(host))
-		return -EINVAL;
-	memcpy(host, first, (size_t)(last - first));
-	host[last - first] = 0;
-	if (address_parse(address, host) || address_is_v4(address) == bracketed)
-		return -EINVAL;
-	*port = (uint16_t)number;
-	return 0;
-}
-
-/*
- * The VIP that args name, by name, or by address and port as a packet finds it: the exact port first, then every
- * port. *port becomes the flow's destination port.
- */
-static const struct vip_run *vip_named(struct request *r, const char *text, uint16_t *port)
-{
-	const struct shuntd *s = r->shuntd;
-	const struct vip_run *exact = NULL, *any = NULL, *v = vip_find(s, text);
-	struct shunt_addr address;
-
-	if (v) {
-		*port = v->conf.port;
-		if (v->conf.port || v->conf.hash == HASH_SOURCE)
-			return v;
-		refuse(r, CONTROL_REFUSED, "VIP '%s' has every port and hashes it: name its address and a port",
-		       v->conf.name);
-		return NULL;
-	}
-	if (endpoint_parse(&address, port, text)) {
-		refuse_unknown(r, "VIP", text);
-		return NULL;
-	}
-	for (size_t i = 0; i < s->n_vips; i++) {
-		const struct vip_run **place;
-
-		v = s->vips[i];
-		place = v->conf.port == *port ? &exact : v->conf.port ? NULL : &any;
-		if (!place || memcmp(&v->conf.address, &address, sizeof(address)))
-			continue;
-		if (*place) {
-			refuse(r, CONTROL_REFUSED, "VIPs '%s' and '%s' share that address and port: name one",
-			       (*place)->conf.name, v->conf.name);
-			return NULL;
-		}
-		*place = v;
-	}
-	if (!exact && !any)
-		refuse_unknown(r, "VIP", text);
-	return exact ? exact : any;
-}
-
-static void down_print(FILE *f, const struct shuntd *s, const char *part, uint16_t id)
-{
-	if (id)
-		fprintf(f, "%s %s down (%s), ", part, backend_name(s, id), backend_verdict_name(backend_word(s, id)));
-	else
-		fprintf(f, "no %s, ", part);
-}
-
-/* The choice in words. The states are read anew: they are what makes the sentence, not what made the choice. */
-static void way_print(FILE *f, const struct shuntd *s, const struct flow_way *way)
-{
-	if (way->backend && way->backend == way->at.owner && !way->n_walked) {
-		fputs("owner up", f);
-		return;
-	}
-	if (!way->at.owner && !way->at.heir && !way->n_walked) {
-		fputs("the pool is empty", f);
-		return;
-	}
-	down_print(f, s, "owner", way->at.owner);
-	if (!way->n_walked) {
-		fputs("heir", f);
-		return;
-	}
-	down_print(f, s, "heir", way->at.heir);
-	if (way->backend)
-		fprintf(f, "%s of slot %u, %u further on", way->by_heir ? "heir" : "owner", way->served_slot,
-			way->n_walked);
-	else
-		fprintf(f, "nor has any of %u further slots a living backend", way->n_walked);
-}
-
-static json_t *flow_where(struct request *r)
-{
-	const struct shuntd *s = r->shuntd;
-	const char *source = arg_string(r, "source"), *name = arg_string(r, "vip");
-	uint16_t source_port, port = 0;
-	uint64_t mask[SHUNT_FLOW_WORDS];
-	const struct vip_run *run;
-	const struct config_vip *vip;
-	const struct slot *slots;
-	uint32_t n_slots = 0;
-	struct flow_tuple flow = { 0 };
-	struct flow_way way;
-	char *why = NULL;
-	size_t size;
-	json_t *o;
-	FILE *f;
-
-	if (!source || !name)
-		return refuse(r, CONTROL_MISUSE, "flow where needs a source and a VIP");
-	if (endpoint_parse(&flow.source, &source_port, source))
-		return refuse(r, CONTROL_MISUSE, "a source is ADDRESS:PORT or [ADDRESS]:PORT, not '%s'",
-			      quoted(source));
-	run = vip_named(r, name, &port);
-	if (!run)
-		return NULL;
-	vip = &run->conf;
-	if (address_is_v4(&flow.source) != address_is_v4(&vip->address))
-		return refuse(r, CONTROL_REFUSED, "VIP '%s' is of the other address family", vip->name);
-
-	flow.destination = vip->address;
-	flow.source_port = htons(source_port);
-	flow.destination_port = htons(port);
-	flow.protocol = vip->protocol;
-	vip_hash_mask(mask, vip);
-	slots = table_slots(run->pool->table, &n_slots);
-	flow_choose(&way, flow_hash_under(&flow, s->config->seed, mask), slots, n_slots, backend_is_up, s);
-
-	f = open_memstream(&why, &size);
-	if (!f)
-		return NULL;
-	way_print(f, s, &way);
-	fclose(f);
-	o = json_pack("{s:s, s:s, s:o, s:s?, s:s?, s:s?, s:s}", "vip", vip->name, "source", source, "slot",
-		      integer_or_null(n_slots, way.slot), "owner", backend_name(s, way.at.owner), "heir",
-		      backend_name(s, way.at.heir), "backend", backend_name(s, way.backend), "why", why);
-	free(why);
-	return o;
-}
-
 /* ---- config ---- */
 
 static json_t *config_show(struct request *r)
@@ -544,29 +553,64 @@ static json_t *config_show(struct request *r)
 	return o;
 }
 
+static json_t *config_reload(struct request *r)
+{
+	json_t *changes = NULL, *change, *o;
+	char *text = NULL;
+	size_t size, i;
+	FILE *f;
+
+	if (shuntd_reload(r->shuntd, json_object_get(r->args, "force"), &changes, r->error, sizeof(r->error))) {
+		r->code = CONTROL_REFUSED;
+		return NULL;
+	}
+	f = open_memstream(&text, &size);
+	if (!f) {
+		json_decref(changes);
+		return NULL;
+	}
+	json_array_foreach(changes, i, change) fprintf(f, "%s\n", json_string_value(change));
+	fclose(f);
+	o = json_pack("{s:o, s:s}", "changes", changes, "text", *text ? text : "no change\n");
+	free(text);
+	return o;
+}
+
 /* ---- the table ---- */
 
 struct argument {
 	const char *name;
-	json_type type; /* JSON_STRING or JSON_INTEGER */
+	json_type type; /* JSON_STRING, JSON_INTEGER or JSON_TRUE */
 };
+
+#define FILTER_ARGUMENTS                                                                                         \
+	{ "vip", JSON_STRING }, { "backend", JSON_STRING }, { "client", JSON_STRING }, { "state", JSON_STRING }, \
+	{                                                                                                        \
+		"detours", JSON_TRUE                                                                             \
+	}
 
 static const struct command {
 	const char *object, *name;
 	bool writes; /* for root only */
 	json_t *(*answer)(struct request *r);
 	struct argument
-		arguments[3]; /* ends with a name of NULL; all may be left out unless the command says otherwise */
+		arguments[9]; /* ends with a name of NULL; all may be left out unless the command says otherwise */
 } commands[] = {
 	{ "vip", "show", false, vip_show, { { "name", JSON_STRING } } },
 	{ "backend", "show", false, backend_show, { { "name", JSON_STRING } } },
+	{ "backend", "drain", true, backend_drain, { { "name", JSON_STRING }, { "within_ns", JSON_INTEGER } } },
+	{ "backend", "undrain", true, backend_undrain, { { "name", JSON_STRING } } },
 	{ "probe", "show", false, probe_show, { { "name", JSON_STRING } } },
 	{ "stats", "show", false, stats_show, { { NULL, 0 } } },
 	{ "slot", "show", false, slot_show, { { "pool", JSON_STRING }, { "slot", JSON_INTEGER } } },
 	{ "event", "show", false, event_show, { { "from", JSON_INTEGER } } },
 	{ "event", "monitor", false, event_monitor, { { "from", JSON_INTEGER } } },
 	{ "flow", "where", false, flow_where, { { "source", JSON_STRING }, { "vip", JSON_STRING } } },
+	{ "flow", "show", false, flow_show, { FILTER_ARGUMENTS, { "limit", JSON_INTEGER }, { "from", JSON_INTEGER } } },
+	{ "flow", "count", false, flow_count, { FILTER_ARGUMENTS, { "from", JSON_INTEGER } } },
+	{ "flow", "reset", true, flow_reset, { FILTER_ARGUMENTS, { "all", JSON_TRUE } } },
 	{ "config", "show", false, config_show, { { NULL, 0 } } },
+	{ "config", "reload", true, config_reload, { { "force", JSON_TRUE } } },
 };
 
 static const struct command *command_find(struct request *r, const char *object, const char *name)
@@ -605,7 +649,9 @@ static bool arguments_fit(struct request *r, const struct command *command)
 		}
 		if (json_typeof(value) != a->type) {
 			refuse(r, CONTROL_MISUSE, "argument '%s' is to be %s", key,
-			       a->type == JSON_STRING ? "a string" : "an integer");
+			       a->type == JSON_STRING    ? "a string"
+			       : a->type == JSON_INTEGER ? "an integer"
+							 : "true");
 			return false;
 		}
 	}

@@ -13,7 +13,7 @@
 #include "shuntd/shuntd.h"
 
 struct request {
-	const struct shuntd *shuntd;
+	struct shuntd *shuntd;
 	uid_t uid; /* the client's, from the kernel */
 	const json_t *args; /* an object or NULL; borrowed */
 	/* out */
@@ -28,5 +28,28 @@ struct request {
  * or NULL with request->code and ->error filled. The caller fills shuntd and uid.
  */
 json_t *answer(struct request *request, const char *line, size_t length);
+
+/* ---- between answer.c and answer_flow.c ---- */
+
+/* Fill the refusal; returns NULL, so that a command can end with it. */
+__attribute__((format(printf, 3, 4))) json_t *refuse(struct request *request, enum control_code code,
+						     const char *format, ...);
+json_t *refuse_unknown(struct request *request, const char *what, const char *name);
+
+/* Of what the client sent, so much as may stand in a sentence: "" if it is too long to be a name of ours. */
+const char *quoted(const char *text);
+
+const char *arg_string(const struct request *request, const char *key); /* NULL: it is not there */
+json_t *integer_or_null(bool known, uint64_t value);
+
+uint32_t backend_word(const struct shuntd *shuntd, uint16_t id);
+bool backend_is_up(const void *shuntd, uint16_t id);
+const char *backend_name(const struct shuntd *shuntd, uint16_t id); /* NULL for id 0 and for ids that nobody has */
+const char *on_failure_name(enum on_failure on_failure);
+
+json_t *flow_where(struct request *request);
+json_t *flow_show(struct request *request);
+json_t *flow_count(struct request *request);
+json_t *flow_reset(struct request *request);
 
 #endif
