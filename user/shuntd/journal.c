@@ -229,7 +229,7 @@ static enum sweep sweep_decide(const struct journal *j, const struct flow *f, ui
 	}
 	if (j->pressure_ns && !(flags & FLOW_CONFIRMED) && older_than(opened_ns, now, UNCONFIRMED_NS)) {
 		/* Since VIP_CONFIRM is set any packet would have confirmed it. Before, nobody looked: ask. */
-		return opened_ns >= j->pressure_ns ? SWEEP_FREE : SWEEP_ASK;
+		return opened_ns > j->pressure_ns ? SWEEP_FREE : SWEEP_ASK;
 	}
 	return older_than(seen_ns, now, config->flows_idle_ns) ? SWEEP_ASK : SWEEP_KEEP;
 }
@@ -240,13 +240,13 @@ static uint64_t entries_in_use(const struct journal *j)
 	return (uint64_t)j->in_use + entries_used(j) - j->used_then;
 }
 
-static void pressure_set(struct journal *j, uint64_t since_ns)
+static void pressure_set(struct journal *j, bool on)
 {
-	j->pressure_ns = since_ns;
-	j->shuntd->confirm = since_ns != 0;
+	j->shuntd->confirm = on;
 	vips_flags_apply(j->shuntd); /* what fails is tried again by whoever writes the VIP next */
-	ledger_add(j->shuntd->ledger, 0, "shuntd", "self", since_ns ? "journal fills" : "journal has room",
-		   since_ns ? "flows are confirmed by their packets" : "below half",
+	j->pressure_ns = on ? now_ns() : 0; /* flows opened from here on are confirmed by their next packet */
+	ledger_add(j->shuntd->ledger, 0, "shuntd", "self", on ? "journal fills" : "journal has room",
+		   on ? "flows are confirmed by their packets" : "below half",
 		   json_pack("{s:I, s:I}", "entries", (json_int_t)entries_in_use(j), "capacity",
 			     (json_int_t)j->state->capacity));
 }
@@ -258,7 +258,7 @@ static void pass_end(struct journal *j)
 	j->entry = j->n_seen = 0;
 	j->used_at_start = entries_used(j);
 	if (j->pressure_ns && entries_in_use(j) < j->state->capacity / 2)
-		pressure_set(j, 0);
+		pressure_set(j, false);
 }
 
 static void sweep_slice(struct journal *j, uint64_t now)
@@ -266,7 +266,7 @@ static void sweep_slice(struct journal *j, uint64_t now)
 	uint32_t used = entries_used(j), n = used / PASS_PERIODS + SLICE_MIN, frees = 0, asks = 0;
 
 	if (!j->pressure_ns && entries_in_use(j) > (uint64_t)j->state->capacity * 3 / 4)
-		pressure_set(j, now);
+		pressure_set(j, true);
 	for (; j->entry < used && n && frees < FREES_MAX; j->entry++, n--) {
 		struct flow *f = &j->flows[j->entry];
 		uint64_t word = word_load(f);
