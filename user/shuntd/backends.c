@@ -264,8 +264,11 @@ int backends_drain(struct shuntd *s, struct backend_run *b, enum verdict why, ui
 	json_t *evidence;
 
 	/* The configuration's word outweighs the operator's, and his the agent's. */
-	if (b->draining == why || b->draining == VERDICT_REMOVED || (b->draining && why == VERDICT_ASKED))
+	if (b->draining == why || b->draining == VERDICT_REMOVED || (b->draining && why == VERDICT_ASKED)) {
+		if (deadline_ns)
+			b->drain_deadline_ns = deadline_ns;
 		return -EALREADY;
+	}
 	b->draining = why;
 	b->drain_since_ns = clock_ns(CLOCK_MONOTONIC);
 	b->drain_deadline_ns = deadline_ns;
@@ -490,13 +493,9 @@ int backend_join(struct shuntd *s, struct backend_run *b)
 
 int backends_open(struct shuntd *s, const char **why)
 {
-	struct detector *d = dataplane_detector(s->dataplane);
 	int err;
 
 	*why = "no memory for the backends";
-	d->interval_ns = s->config->probe_interval_ns;
-	d->multiplier = s->config->probe_multiplier;
-	d->tick_ns = s->detector == DETECTOR_KERNEL ? d->interval_ns / 2 : d->interval_ns;
 	for (size_t p = 0; p < s->config->n_pools; p++) {
 		const struct config_pool *conf = &s->config->pools[p];
 		struct pool_run *pool = pool_run_add(s, conf);

@@ -37,7 +37,8 @@ void backends_run(struct shuntd *shuntd);
 /*
  * Drain: no new flow from the moment this returns; those it has go on. `why` is VERDICT_DRAINED, _ASKED or _REMOVED.
  * deadline_ns (CLOCK_MONOTONIC, 0: none): what is left then is reset. The ledger gets "draining", and "drained" (at zero
- * live flows) or "cut" (at the deadline, with how many were reset). 0; -EALREADY: it drains; -ENOTCONN: it is down, so
+ * live flows) or "cut" (at the deadline, with how many were reset). 0; -EALREADY: it drains, and a deadline_ns
+ * that is not 0 is its new one; -ENOTCONN: it is down, so
  * there is nothing to drain, but it will not be admitted until undrained.
  */
 int backends_drain(struct shuntd *shuntd, struct backend_run *backend, enum verdict why, uint64_t deadline_ns);

@@ -321,7 +321,9 @@ static int run(struct shuntd *s)
 	prober.detector = dataplane_detector(s->dataplane);
 	prober.sessions = dataplane_sessions(s->dataplane);
 	prober.backends = dataplane_backends(s->dataplane);
-	prober.judge = s->detector == DETECTOR_CONTROLLER;
+	prober.settings = (struct prober_settings){ .interval_ns = s->config->probe_interval_ns,
+						    .multiplier = s->config->probe_multiplier,
+						    .judge = s->detector == DETECTOR_CONTROLLER };
 	prober.cpu = cpu;
 	if (prober_start(&s->prober, &prober, &why))
 		return fail(NULL, why);

@@ -25,13 +25,29 @@
 #define PROBER_TOS 0xc0 /* DSCP CS6: network control, RFC 2474 4.2.2.2 */
 #define NS_PER_S 1000000000ULL
 
+/* Sockets of one family, one a source port. */
+struct outlets {
+	int fd[PROBE_SOURCE_PORTS];
+	bool open;
+};
+
 struct family {
-	int sockets[PROBE_SOURCE_PORTS];
+	const struct outlets *outlets;
 	struct mmsghdr *messages; /* one a session of this family */
 	uint32_t *ids;
 	struct mmsghdr *batch; /* those of this round */
 	uint32_t *batch_ids;
 	unsigned n;
+};
+
+/* Whom to ask and how. Made by the main loop, then the thread's; what it was before goes back through `retired`. */
+struct questions {
+	struct questions *older; /* in `retired` */
+	struct prober_settings settings;
+	struct family v4, v6;
+	struct probe *probes; /* by backend id, the bytes on the wire */
+	struct iovec *iov;
+	struct sockaddr_storage *to;
 };
 
 struct prober {
@@ -40,11 +56,10 @@ struct prober {
 	pthread_t thread;
 	bool started;
 	atomic_bool stop;
-	struct family v4, v6;
-	struct probe *probes; /* by backend id, the bytes on the wire */
-	struct iovec *iov;
-	struct sockaddr_storage *to;
-	uint64_t interval_ns;
+	struct outlets v4, v6; /* opened when the first backend of the family is to be asked */
+	struct questions *questions; /* the thread's, once it runs */
+	_Atomic(struct questions *) next; /* to be taken up with the next round */
+	_Atomic(struct questions *) retired; /* to be freed by the main loop */
 };
 
 static uint64_t now_ns(void)
@@ -85,31 +100,79 @@ static int socket_open(int family, uint16_t port)
 	return fd;
 }
 
+static int outlets_open(struct outlets *outlets, int family, const char **why)
+{
+	static char sentence[128];
+
+	for (int i = 0; !outlets->open && i < PROBE_SOURCE_PORTS; i++) {
+		if (outlets->fd[i] < 0)
+			outlets->fd[i] = socket_open(family, (uint16_t)(PROBE_SOURCE_PORT + i));
+		if (outlets->fd[i] < 0) {
+			snprintf(sentence, sizeof(sentence), "cannot probe from UDP port %d (%s)%s",
+				 PROBE_SOURCE_PORT + i, strerror(-outlets->fd[i]),
+				 outlets->fd[i] == -EADDRINUSE ? ": does another shuntd run here?" : "");
+			*why = sentence;
+			return outlets->fd[i];
+		}
+	}
+	outlets->open = true;
+	return 0;
+}
+
+static void outlets_close(struct outlets *outlets)
+{
+	for (int i = 0; i < PROBE_SOURCE_PORTS; i++)
+		if (outlets->fd[i] >= 0)
+			close(outlets->fd[i]);
+}
+
 /* Ids that nobody has lie between those in use. */
 static bool session_is_of(const struct session *s, int family)
 {
 	return s->discriminator && address_is_v4(&s->address) == (family == AF_INET);
 }
 
-static int family_open(struct family *f, struct prober *p, int family, const char **why)
+/* What one session is asked, and where. */
+static void question_make(struct questions *q, const struct session *s, uint32_t id, struct msghdr *m)
 {
-	static char sentence[128];
+	struct sockaddr_in *a4 = (struct sockaddr_in *)&q->to[id];
+	struct sockaddr_in6 *a6 = (struct sockaddr_in6 *)&q->to[id];
+	bool is_v4 = address_is_v4(&s->address);
+
+	q->probes[id] = (struct probe){
+		.bfd = { .vers_diag = BFD_VERS_DIAG(0),
+			 .flags = BFD_UP << BFD_STATE_SHIFT | BFD_DEMAND,
+			 .detect_mult = (__u8)q->settings.multiplier,
+			 .length = BFD_LENGTH,
+			 .my_discriminator = htonl(s->discriminator),
+			 .your_discriminator = htonl(s->your_discriminator),
+			 .desired_min_tx_us = htonl((uint32_t)(q->settings.interval_ns / 1000)) },
+		.trailer = { .magic = htonl(PROBE_MAGIC), .version = PROBE_VERSION },
+	};
+	q->iov[id] = (struct iovec){ &q->probes[id], sizeof(struct probe) };
+	if (is_v4) {
+		*a4 = (struct sockaddr_in){ .sin_family = AF_INET,
+					    .sin_port = htons(SBFD_PORT),
+					    .sin_addr.s_addr = s->address.w[3] };
+	} else {
+		*a6 = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = htons(SBFD_PORT) };
+		memcpy(&a6->sin6_addr, &s->address, 16);
+	}
+	*m = (struct msghdr){ .msg_name = &q->to[id],
+			      .msg_namelen = is_v4 ? sizeof(*a4) : sizeof(*a6),
+			      .msg_iov = &q->iov[id],
+			      .msg_iovlen = 1 };
+}
+
+static int family_open(struct family *f, struct questions *q, const struct prober *p, int family)
+{
 	uint32_t n_sessions = p->o.detector->n_sessions;
 
+	f->outlets = family == AF_INET ? &p->v4 : &p->v6;
 	for (uint32_t id = 1; id <= n_sessions; id++)
 		f->n += session_is_of(&p->o.sessions[id], family);
 	if (!f->n)
 		return 0;
-	for (int i = 0; i < PROBE_SOURCE_PORTS; i++) {
-		f->sockets[i] = socket_open(family, (uint16_t)(PROBE_SOURCE_PORT + i));
-		if (f->sockets[i] < 0) {
-			snprintf(sentence, sizeof(sentence), "cannot probe from UDP port %d (%s)%s",
-				 PROBE_SOURCE_PORT + i, strerror(-f->sockets[i]),
-				 f->sockets[i] == -EADDRINUSE ? ": does another shuntd run here?" : "");
-			*why = sentence;
-			return f->sockets[i];
-		}
-	}
 	f->messages = calloc(f->n, sizeof(*f->messages));
 	f->batch = calloc(f->n, sizeof(*f->batch));
 	f->ids = calloc(f->n, sizeof(*f->ids));
@@ -118,36 +181,9 @@ static int family_open(struct family *f, struct prober *p, int family, const cha
 		return -ENOMEM;
 	f->n = 0;
 	for (uint32_t id = 1; id <= n_sessions; id++) {
-		const struct session *s = &p->o.sessions[id];
-		struct sockaddr_in *a4 = (struct sockaddr_in *)&p->to[id];
-		struct sockaddr_in6 *a6 = (struct sockaddr_in6 *)&p->to[id];
-		struct msghdr *m = &f->messages[f->n].msg_hdr;
-
-		if (!session_is_of(s, family))
+		if (!session_is_of(&p->o.sessions[id], family))
 			continue;
-		p->probes[id] = (struct probe){
-			.bfd = { .vers_diag = BFD_VERS_DIAG(0),
-				 .flags = BFD_UP << BFD_STATE_SHIFT | BFD_DEMAND,
-				 .detect_mult = (__u8)p->o.detector->multiplier,
-				 .length = BFD_LENGTH,
-				 .my_discriminator = htonl(s->discriminator),
-				 .your_discriminator = htonl(s->your_discriminator),
-				 .desired_min_tx_us = htonl((uint32_t)(p->interval_ns / 1000)) },
-			.trailer = { .magic = htonl(PROBE_MAGIC), .version = PROBE_VERSION },
-		};
-		p->iov[id] = (struct iovec){ &p->probes[id], sizeof(struct probe) };
-		if (family == AF_INET)
-			*a4 = (struct sockaddr_in){ .sin_family = AF_INET,
-						    .sin_port = htons(SBFD_PORT),
-						    .sin_addr.s_addr = s->address.w[3] };
-		else {
-			*a6 = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = htons(SBFD_PORT) };
-			memcpy(&a6->sin6_addr, &s->address, 16);
-		}
-		*m = (struct msghdr){ .msg_name = &p->to[id],
-				      .msg_namelen = family == AF_INET ? sizeof(*a4) : sizeof(*a6),
-				      .msg_iov = &p->iov[id],
-				      .msg_iovlen = 1 };
+		question_make(q, &p->o.sessions[id], id, &f->messages[f->n].msg_hdr);
 		f->ids[f->n++] = id;
 	}
 	return 0;
@@ -155,13 +191,75 @@ static int family_open(struct family *f, struct prober *p, int family, const cha
 
 static void family_close(struct family *f)
 {
-	for (int i = 0; i < PROBE_SOURCE_PORTS; i++)
-		if (f->sockets[i] >= 0)
-			close(f->sockets[i]);
 	free(f->messages);
 	free(f->batch);
 	free(f->ids);
 	free(f->batch_ids);
+}
+
+static void questions_free(struct questions *q)
+{
+	while (q) {
+		struct questions *older = q->older;
+
+		family_close(&q->v4);
+		family_close(&q->v6);
+		free(q->probes);
+		free(q->iov);
+		free(q->to);
+		free(q);
+		q = older;
+	}
+}
+
+/* The questions to the sessions that there are now; the sockets they need are opened. */
+static int questions_make(struct questions **out, struct prober *p, const struct prober_settings *settings,
+			  const char **why)
+{
+	struct questions *q = calloc(1, sizeof(*q));
+	size_t n = p->o.detector->n_sessions + 1;
+	int err = -ENOMEM;
+
+	*why = "no memory for the prober";
+	if (!q)
+		return -ENOMEM;
+	q->settings = *settings;
+	q->probes = calloc(n, sizeof(*q->probes));
+	q->iov = calloc(n, sizeof(*q->iov));
+	q->to = calloc(n, sizeof(*q->to));
+	if (q->probes && q->iov && q->to)
+		err = family_open(&q->v4, q, p, AF_INET);
+	if (!err)
+		err = family_open(&q->v6, q, p, AF_INET6);
+	if (!err && q->v4.n)
+		err = outlets_open(&p->v4, AF_INET, why);
+	if (!err && q->v6.n)
+		err = outlets_open(&p->v6, AF_INET6, why);
+	if (err) {
+		questions_free(q);
+		return err;
+	}
+	*out = q;
+	return 0;
+}
+
+/* Between two rounds. Answers that are under way were asked for under other rules: they convict nobody. */
+static void questions_take_up(struct prober *p, struct questions *q)
+{
+	struct detector *d = p->o.detector;
+	struct questions *before = p->questions;
+
+	__atomic_store_n(&d->pardoned_round, d->round, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&d->interval_ns, q->settings.interval_ns, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&d->multiplier, q->settings.multiplier, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&d->tick_ns, q->settings.judge ? q->settings.interval_ns : q->settings.interval_ns / 2,
+			 __ATOMIC_SEQ_CST);
+	p->questions = q;
+	if (!before)
+		return;
+	before->older = atomic_load(&p->retired);
+	while (!atomic_compare_exchange_weak(&p->retired, &before->older, before))
+		;
 }
 
 /* Ask this family's backends; a message the kernel refuses is passed over and was not asked. */
@@ -180,12 +278,12 @@ static void family_ask(struct family *f, struct prober *p, uint64_t round)
 			continue; /* it has been given up meanwhile */
 		if (BACKEND_WORD_STATE(word) == BACKEND_DOWN && (round + id) % PROBER_SLOW)
 			continue;
-		p->probes[id].trailer.round = htobe64(round);
+		p->questions->probes[id].trailer.round = htobe64(round);
 		f->batch[n] = f->messages[i];
 		f->batch_ids[n++] = id;
 	}
 	while (done < n) {
-		int sent = sendmmsg(f->sockets[round % PROBE_SOURCE_PORTS], f->batch + done, n - done, 0);
+		int sent = sendmmsg(f->outlets->fd[round % PROBE_SOURCE_PORTS], f->batch + done, n - done, 0);
 
 		if (sent <= 0) {
 			atomic_fetch_add(&p->stats.send_errors, 1);
@@ -209,8 +307,8 @@ static void ask(struct prober *p, uint64_t round)
 
 	__atomic_store_n(&t->sent_ns, start, __ATOMIC_RELAXED);
 	__atomic_store_n(&t->round, round, __ATOMIC_RELEASE);
-	family_ask(&p->v4, p, round);
-	family_ask(&p->v6, p, round);
+	family_ask(&p->questions->v4, p, round);
+	family_ask(&p->questions->v6, p, round);
 	__atomic_store_n(&d->round, round, __ATOMIC_RELEASE);
 	atomic_store(&p->stats.send_ns, now_ns() - start);
 }
@@ -286,28 +384,34 @@ static void sleep_until(uint64_t at_ns)
 static void *run(void *arg)
 {
 	struct prober *p = arg;
-	uint64_t round = p->o.detector->round, next = now_ns() + p->interval_ns;
+	uint64_t round = p->o.detector->round, next = now_ns() + p->questions->settings.interval_ns;
 
 	while (!atomic_load(&p->stop)) {
-		uint64_t late;
+		struct questions *q = atomic_exchange(&p->next, NULL);
+		uint64_t late, interval_ns;
 
-		if (p->o.judge) {
-			sleep_until(next - p->interval_ns / 2);
+		if (q) {
+			questions_take_up(p, q);
+			next = now_ns() + q->settings.interval_ns;
+		}
+		interval_ns = p->questions->settings.interval_ns;
+		if (p->questions->settings.judge) {
+			sleep_until(next - interval_ns / 2);
 			judge(p);
 		}
 		sleep_until(next);
 		late = now_ns() - next;
-		if (late > p->interval_ns / 2)
+		if (late > interval_ns / 2)
 			atomic_fetch_add(&p->stats.rounds_late, 1);
 		if (late > atomic_load(&p->stats.late_max_ns))
 			atomic_store(&p->stats.late_max_ns, late);
 		/* Rounds slept through are not caught up: a burst would ask one question several times. */
-		if (late >= p->interval_ns) {
-			atomic_fetch_add(&p->stats.rounds_skipped, late / p->interval_ns);
-			next += late / p->interval_ns * p->interval_ns;
+		if (late >= interval_ns) {
+			atomic_fetch_add(&p->stats.rounds_skipped, late / interval_ns);
+			next += late / interval_ns * interval_ns;
 		}
 		ask(p, ++round);
-		next += p->interval_ns;
+		next += interval_ns;
 	}
 	return NULL;
 }
@@ -316,26 +420,20 @@ int prober_start(struct prober **out, const struct prober_options *options, cons
 {
 	struct prober *p = calloc(1, sizeof(*p));
 	struct sched_param priority = { .sched_priority = PROBER_PRIORITY };
-	size_t n = options->detector->n_sessions + 1;
+	struct questions *q;
 	pthread_attr_t attr;
-	int err = -ENOMEM;
+	int err;
 
 	*why = "no memory for the prober";
 	if (!p)
 		return -ENOMEM;
 	for (int i = 0; i < PROBE_SOURCE_PORTS; i++)
-		p->v4.sockets[i] = p->v6.sockets[i] = -1;
+		p->v4.fd[i] = p->v6.fd[i] = -1;
 	p->o = *options;
-	p->interval_ns = options->detector->interval_ns;
-	p->probes = calloc(n, sizeof(*p->probes));
-	p->iov = calloc(n, sizeof(*p->iov));
-	p->to = calloc(n, sizeof(*p->to));
-	if (!p->probes || !p->iov || !p->to)
-		goto out;
-	err = family_open(&p->v4, p, AF_INET, why);
-	err = err ? err : family_open(&p->v6, p, AF_INET6, why);
+	err = questions_make(&q, p, &options->settings, why);
 	if (err)
 		goto out;
+	questions_take_up(p, q);
 
 	pthread_attr_init(&attr);
 	pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED);
@@ -368,6 +466,27 @@ out:
 	return 0;
 }
 
+int prober_update(struct prober *p, const struct prober_settings *settings, const char **why)
+{
+	struct questions *q;
+	int err = questions_make(&q, p, settings, why);
+
+	if (err)
+		return err;
+	questions_free(atomic_exchange(&p->next, q)); /* one that was not taken up yet */
+	questions_free(atomic_exchange(&p->retired, NULL));
+	return 0;
+}
+
+int prober_pin(struct prober *p, int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET((size_t)cpu, &cpus);
+	return -pthread_setaffinity_np(p->thread, sizeof(cpus), &cpus);
+}
+
 const struct prober_stats *prober_stats(const struct prober *p)
 {
 	return &p->stats;
@@ -380,10 +499,10 @@ void prober_stop(struct prober *p)
 	atomic_store(&p->stop, true);
 	if (p->started)
 		pthread_join(p->thread, NULL);
-	family_close(&p->v4);
-	family_close(&p->v6);
-	free(p->probes);
-	free(p->iov);
-	free(p->to);
+	outlets_close(&p->v4);
+	outlets_close(&p->v6);
+	questions_free(p->questions);
+	questions_free(p->next);
+	questions_free(p->retired);
 	free(p);
 }

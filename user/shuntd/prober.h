@@ -3,7 +3,8 @@
  * prober.h - the thread that asks: one round of probes every interval, from one pinned real-time thread. With
  * `detector: controller` it runs the verdict rule too, half-way between its rounds.
  *
- * Writes: detector.round and rounds[], session.asked*. Reads: session.answered*.
+ * Writes: detector.round and rounds[], session.asked*; the detector's parameters, and with them pardoned_round, when they
+ * change. Reads: session.answered*.
  */
 #ifndef SHUNTD_PROBER_H
 #define SHUNTD_PROBER_H
@@ -19,13 +20,21 @@ struct prober;
 /* A backend that is down is asked every this many rounds only: its answers are not urgent, a dead rack costs less. */
 #define PROBER_SLOW 16
 
+/* What may become another while it runs. */
+struct prober_settings {
+	uint64_t interval_ns; /* between rounds */
+	uint32_t multiplier;
+	bool judge; /* detector: controller */
+};
+
 struct prober_options {
 	struct detector *detector; /* shared with BPF */
-	struct session *sessions; /* SHUNT_MAX_BACKENDS of them; ids 1 .. detector->n_sessions are probed */
-	struct backend *backends; /* words flipped when `judge` */
-	bool judge; /* detector: controller */
+	struct session
+		*sessions; /* SHUNT_MAX_BACKENDS of them; of ids 1 .. detector->n_sessions those with a discriminator */
+	struct backend *backends; /* words flipped when it judges */
+	struct prober_settings settings;
 	int cpu; /* to be pinned to; -1: not pinned */
-	void (*on_event)(void *arg, const struct event *event); /* from the prober's thread, when `judge` */
+	void (*on_event)(void *arg, const struct event *event); /* from the prober's thread, when it judges */
 	void *arg;
 };
 
@@ -39,6 +48,14 @@ struct prober_stats {
 };
 
 int prober_start(struct prober **out, const struct prober_options *options, const char **why);
+
+/*
+ * Other settings, other sessions: the thread takes them up before its next round, without a gap, and what was asked
+ * before convicts nobody. A session may be given up (discriminator 0) without it. 0 or -errno with *why.
+ */
+int prober_update(struct prober *p, const struct prober_settings *settings, const char **why);
+int prober_pin(struct prober *p, int cpu); /* 0 or -errno */
+
 const struct prober_stats *prober_stats(const struct prober *p);
 void prober_stop(struct prober *p);
 
