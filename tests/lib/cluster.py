@@ -18,6 +18,9 @@ class Cluster(Topology):
     def socket(self):
         return self.directory / "shuntd.sock"
 
+    def agent_socket(self, host):
+        return self.directory / f"agent-{host.name}.sock"
+
     def write(self, name, text):
         (self.directory / name).write_text(text)
         return self.directory / name
@@ -36,7 +39,8 @@ class Cluster(Topology):
     def start_agent(self, host):
         """Takes probes and tunnelled packets from any of the balancer's addresses."""
         path = self.write(f"agent-{host.name}.yaml", f"interfaces: [eth0]\nvips: ['{VIP4}', '{VIP6}']\nsetup_vips: true\n"
-                          f"balancers: ['{self.balancer.ipv4}', '{self.balancer.ipv6}', '{SECOND_LEG}']\n")
+                          f"balancers: ['{self.balancer.ipv4}', '{self.balancer.ipv6}', '{SECOND_LEG}']\n"
+                          f"control: {{socket: {self.agent_socket(host)}}}\n")
         return host.start(f"agent-{host.name}", self.build / "shunt-agent", "-f", path)
 
     def start_engine(self, host, *ports):

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * main.c - shunt-agent: attaches the backend's program, sets up the VIPs when told, and says every so often that it is
- * still there. Leaves probes and tunnelled packets to bpf/agent.bpf.c.
+ * still there. Leaves probes and tunnelled packets to bpf/agent.bpf.c, taking the host out of service to control.c.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -19,6 +19,8 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "agent/control.h"
+#include "agent/drain.h"
 #include "agent/vips.h"
 #include "core/config.h"
 #include "shunt/agent.h"
@@ -31,7 +33,13 @@
 static const char usage[] =
 	"usage: shunt-agent [-f FILE]          run with this configuration (default " AGENT_CONFIG ")\n"
 	"       shunt-agent --check FILE       say what is wrong with it, or nothing\n"
-	"       shunt-agent --show-config FILE print it in full, defaults included\n";
+	"       shunt-agent --show-config FILE print it in full, defaults included\n"
+	"and of an agent that runs, found by that configuration or by its socket:\n"
+	"       shunt-agent [-f FILE | -s SOCKET] drain [--wait [--deadline TIME]]\n"
+	"                                      no new connection for this host; wait for the last, until TIME\n"
+	"                                      (such as 10m) at most: exit 0 at none, 1 at the deadline\n"
+	"       shunt-agent [-f FILE | -s SOCKET] undrain   back into service\n"
+	"       shunt-agent [-f FILE | -s SOCKET] status    serving or draining, and how many connections\n";
 
 struct agent {
 	const char *config_path;
@@ -41,6 +49,7 @@ struct agent {
 	size_t n_links;
 	struct vips_undo *vips;
 	struct agent_word *word;
+	struct control_server *control;
 };
 
 static char complaint[512];
@@ -161,10 +170,48 @@ static void word_refresh(struct agent *a)
 			 __ATOMIC_RELAXED);
 }
 
+static int control_start(struct agent *a)
+{
+	const struct control_options options = { .path = a->config->control_socket,
+						 .vips = a->config->vips,
+						 .n_vips = a->config->n_vips,
+						 .engine = &a->word->engine };
+	int err = control_open(&a->control, &options);
+
+	if (err == -EADDRINUSE)
+		return fail(options.path, "another shunt-agent answers on this socket");
+	return err ? fail(options.path, strerror(-err)) : 0;
+}
+
+/* Until SIGINT or SIGTERM. 0, or 1 after a sentence on stderr. */
+static int loop(struct agent *a)
+{
+	struct pollfd fds[2 + AGENT_CLIENTS_MAX] = { { .events = POLLIN } };
+	sigset_t signals;
+	nfds_t n;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	fds[0].fd = signalfd(-1, &signals, SFD_CLOEXEC);
+	if (fds[0].fd < 0)
+		return fail("signalfd", strerror(errno));
+	fprintf(stderr, "shunt-agent: ready: %zu interfaces, %zu VIPs%s\n", a->config->n_interfaces, a->config->n_vips,
+		a->config->setup_vips ? " on the loopback" : "");
+	do {
+		n = control_poll(a->control, fds + 1);
+		fds[0].revents = 0;
+		if (poll(fds, n + 1, WORD_PERIOD_MS) > 0)
+			control_run(a->control, fds + 1, n);
+		word_refresh(a);
+	} while (!fds[0].revents);
+	close(fds[0].fd);
+	return 0;
+}
+
 static int run(struct agent *a)
 {
-	struct pollfd stop = { .events = POLLIN };
-	sigset_t signals;
 	int err;
 
 	if (program_load(a))
@@ -176,6 +223,8 @@ static int run(struct agent *a)
 	if (getrandom(&a->word->incarnation, sizeof(a->word->incarnation), 0) != sizeof(a->word->incarnation))
 		return fail("getrandom", strerror(errno));
 	word_refresh(a);
+	if (control_start(a))
+		return 1;
 	if (a->config->setup_vips) {
 		err = vips_setup(a->config->vips, a->config->n_vips, (const char(*)[IF_NAMESIZE])a->config->interfaces,
 				 a->config->n_interfaces, &a->vips);
@@ -185,29 +234,12 @@ static int run(struct agent *a)
 	for (size_t i = 0; i < a->config->n_interfaces; i++)
 		if (program_attach(a, a->config->interfaces[i]))
 			return 1;
-
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGTERM);
-	sigprocmask(SIG_BLOCK, &signals, NULL);
-	stop.fd = signalfd(-1, &signals, SFD_CLOEXEC);
-	if (stop.fd < 0)
-		return fail("signalfd", strerror(errno));
-	fprintf(stderr, "shunt-agent: ready: %zu interfaces, %zu VIPs%s\n", a->config->n_interfaces, a->config->n_vips,
-		a->config->setup_vips ? " on the loopback" : "");
-	for (;;) {
-		int n = poll(&stop, 1, WORD_PERIOD_MS);
-
-		if (n > 0)
-			break;
-		word_refresh(a);
-	}
-	close(stop.fd);
-	return 0;
+	return loop(a);
 }
 
 static void agent_stop(struct agent *a)
 {
+	control_close(a->control);
 	for (size_t i = 0; i < a->n_links; i++)
 		close(a->links[i]);
 	free(a->links);
@@ -217,30 +249,74 @@ static void agent_stop(struct agent *a)
 	agent_bpf__destroy(a->skel);
 }
 
+/* A command for an agent that runs. The exit status. */
+static int command(const char *verb, struct drain_options *options, const char *deadline, const char *config_path)
+{
+	struct agent_config *config = NULL;
+	int status = 2;
+
+	if (deadline && (duration_parse(&options->deadline_ns, deadline) || !options->deadline_ns)) {
+		fail(deadline,
+		     "not a deadline: a whole number above 0 and its unit (ns, us, ms, s, m or h), such as 10m");
+		return 2;
+	}
+	if ((options->wait && strcmp(verb, "drain")) || (deadline && !options->wait))
+		goto out;
+	if (!options->socket) {
+		config = config_load(config_path);
+		if (!config)
+			return 1;
+		options->socket = config->control_socket;
+	}
+	status = drain_command(verb, options);
+	agent_config_free(config);
+out:
+	if (status == 2)
+		fputs(usage, stderr);
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = { { "file", required_argument, NULL, 'f' },
 						 { "check", required_argument, NULL, 'c' },
-						 { "show-config", required_argument, NULL, 's' },
+						 { "show-config", required_argument, NULL, 'S' },
+						 { "socket", required_argument, NULL, 's' },
+						 { "wait", no_argument, NULL, 'w' },
+						 { "deadline", required_argument, NULL, 'd' },
 						 { "help", no_argument, NULL, 'h' },
 						 { 0 } };
 	struct agent a = { .config_path = AGENT_CONFIG };
+	struct drain_options drain = { 0 };
+	const char *deadline = NULL;
 	int option, err = 0, mode = 'f';
 	char *text;
 
-	while ((option = getopt_long(argc, argv, "f:h", options, NULL)) != -1) {
-		if (option == 'h') {
+	while ((option = getopt_long(argc, argv, "f:s:h", options, NULL)) != -1) {
+		switch (option) {
+		case 'h':
 			fputs(usage, stdout);
 			return 0;
-		}
-		if (option == '?') {
+		case 's':
+			drain.socket = optarg;
+			break;
+		case 'w':
+			drain.wait = true;
+			break;
+		case 'd':
+			deadline = optarg;
+			break;
+		case '?':
 			fputs(usage, stderr);
 			return 2;
+		default:
+			mode = option;
+			a.config_path = optarg;
 		}
-		mode = option;
-		a.config_path = optarg;
 	}
-	if (optind != argc) {
+	if (optind == argc - 1 && mode == 'f')
+		return command(argv[optind], &drain, deadline, a.config_path);
+	if (optind != argc || drain.socket || drain.wait || deadline) {
 		fputs(usage, stderr);
 		return 2;
 	}
@@ -250,7 +326,7 @@ int main(int argc, char **argv)
 	if (mode == 'f') {
 		err = run(&a);
 		agent_stop(&a);
-	} else if (mode == 's') {
+	} else if (mode == 'S') {
 		text = agent_config_format(a.config);
 		if (text)
 			fputs(text, stdout);
