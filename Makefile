@@ -104,6 +104,10 @@ $(BUILD)/tests/lib/netlink_tool: $(call obj,tests/lib/netlink_tool.c user/shuntd
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -lmnl -o $@
+$(BUILD)/tests/lib/segment_tool: $(call obj,tests/lib/segment_tool.c user/shuntd/outlet.c user/core/segment.c user/core/address.c)
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $^ -o $@
 $(BUILD)/tests/lib/%: $(BUILD)/obj/tests/lib/%.o
 	@mkdir -p $(@D)
 	$(call say,LD)
