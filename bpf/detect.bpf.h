@@ -101,7 +101,7 @@ static int tick_run(void *map, __u32 *key, struct tick *t)
 	struct detector *d = bpf_map_lookup_elem(&detector, &zero);
 	__u64 last, newest;
 
-	if (!d)
+	if (!d || d->tick_stopped)
 		return 0;
 	bpf_timer_start(&t->timer, d->tick_ns, t->flags);
 	last = d->last_tick_ns;
@@ -121,7 +121,7 @@ static int tick_run(void *map, __u32 *key, struct tick *t)
 	return 0;
 }
 
-/* Started once by shuntd, on the CPU that shall evaluate. Returns 0 or -errno. */
+/* Run by shuntd on the CPU that shall evaluate; again, to move it there or after it stopped. Returns 0 or -errno. */
 SEC("syscall")
 int tick_start(void *ctx)
 {
@@ -133,7 +133,7 @@ int tick_start(void *ctx)
 	if (!t || !d)
 		return -2;
 	err = bpf_timer_init(&t->timer, &tick, CLOCK_MONOTONIC);
-	if (err)
+	if (err && err != -16) /* -EBUSY: it was before */
 		return err;
 	err = bpf_timer_set_callback(&t->timer, tick_run);
 	if (err)

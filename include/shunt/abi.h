@@ -330,8 +330,9 @@ struct detector {
 	__u64 suspect_since_ns; /* self-suspect: silence without a witness since; 0: no */
 	__u64 last_tick_ns;
 	__u64 deaf_round; /* 1 + the highest round that anybody had answered when all fell silent; 0: not so */
-	__u64 pardoned_round; /* rounds up to here convict nobody: they were sent while all were silent */
-	__u64 pad[6];
+	__u64 pardoned_round; /* rounds up to here convict nobody: sent while all were silent, or under other parameters */
+	__u64 tick_stopped; /* 1: the kernel's tick ends itself, shuntd runs the rule; written by shuntd */
+	__u64 pad[5];
 	struct round_time rounds[SHUNT_ROUNDS]; /* [round % SHUNT_ROUNDS] */
 };
 SHUNT_ASSERT_SIZE(struct detector, 128 + 16 * SHUNT_ROUNDS);

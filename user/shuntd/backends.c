@@ -257,7 +257,7 @@ bool backends_is_last(const struct shuntd *s, const struct backend_run *b)
 	return BACKEND_WORD_STATE(b->last_word) == BACKEND_UP;
 }
 
-int backends_drain(struct shuntd *s, struct backend_run *b, enum verdict why, uint64_t deadline_ns)
+static int drain_begin(struct shuntd *s, struct backend_run *b, enum verdict why, uint64_t deadline_ns)
 {
 	uint32_t word = BACKEND_WORD(BACKEND_DRAINING, why);
 	bool is_last = backends_is_last(s, b), is_down;
@@ -282,8 +282,20 @@ int backends_drain(struct shuntd *s, struct backend_run *b, enum verdict why, ui
 	if (is_last)
 		json_object_set_new(evidence, "warning", json_string("the last one up in its pool"));
 	ledger_add(s->ledger, b->drain_since_ns, "backend", b->conf.name, "draining", drain_why(why), evidence);
-	pools_swap(s); /* when this returns, so has every packet that saw it up */
 	return is_down ? -ENOTCONN : 0;
+}
+
+int backends_drain(struct shuntd *s, struct backend_run *b, enum verdict why, uint64_t deadline_ns)
+{
+	int err = drain_begin(s, b, why, deadline_ns);
+
+	pools_swap(s); /* when this returns, so has every packet that saw it up */
+	return err;
+}
+
+void backend_drop(struct shuntd *s, struct backend_run *b, uint64_t deadline_ns)
+{
+	drain_begin(s, b, VERDICT_REMOVED, deadline_ns);
 }
 
 int backends_undrain(struct shuntd *s, struct backend_run *b)
@@ -456,6 +468,16 @@ static void backend_run_one(struct shuntd *s, struct backend_run *b, const struc
 		backend_admit(s, b, session);
 }
 
+/* What a round costs at best, over the last second or so: one that was interrupted says nothing. */
+static void round_follow(struct shuntd *s)
+{
+	uint64_t newest = s->prober ? atomic_load(&prober_stats(s->prober)->send_ns) : 0;
+
+	s->round_ns += s->round_ns / 64;
+	if (newest && (!s->round_ns || newest < s->round_ns))
+		s->round_ns = newest;
+}
+
 void backends_run(struct shuntd *s)
 {
 	uint64_t now = clock_ns(CLOCK_MONOTONIC);
@@ -464,6 +486,7 @@ void backends_run(struct shuntd *s)
 		.hold_ns = s->config->probe_hold_ns,
 	};
 
+	round_follow(s);
 	for (size_t i = 0; i < s->n_backends; i++)
 		backend_run_one(s, s->backends[i], &limits, now);
 	pools_swap(s);

@@ -43,6 +43,9 @@ void backends_run(struct shuntd *shuntd);
  */
 int backends_drain(struct shuntd *shuntd, struct backend_run *backend, enum verdict why, uint64_t deadline_ns);
 
+/* The configuration has it no more: it drains as above; who calls takes it out of the table. It is freed when all is over. */
+void backend_drop(struct shuntd *shuntd, struct backend_run *backend, uint64_t deadline_ns);
+
 /*
  * Back to service: at once if it answers, through admission if not. 0; -EALREADY: it doesn't drain; -EBUSY: its agent
  * asks for it, so it ends there; -EPERM: the configuration no longer has it.

@@ -21,7 +21,10 @@
 struct dataplane {
 	struct shunt_bpf *skel;
 	bool has_timer;
-	int links[SHUNT_MAX_INTERFACES];
+	struct {
+		int fd;
+		unsigned ifindex;
+	} links[SHUNT_MAX_INTERFACES];
 	size_t n_links;
 	struct ring_buffer *ring;
 	dataplane_event_fn *on_event;
@@ -166,7 +169,7 @@ void dataplane_close(struct dataplane *dp)
 	if (!dp)
 		return;
 	for (size_t i = 0; i < dp->n_links; i++)
-		close(dp->links[i]);
+		close(dp->links[i].fd);
 	if (dp->skel) {
 		array_unmap(dp->skel->maps.backends, dp->backends);
 		array_unmap(dp->skel->maps.sessions, dp->sessions);
@@ -198,7 +201,8 @@ int dataplane_attach(struct dataplane *dp, unsigned ifindex, const char **mode, 
 
 		link = bpf_link_create(prog, (int)ifindex, BPF_XDP, &opts);
 		if (link >= 0) {
-			dp->links[dp->n_links++] = link;
+			dp->links[dp->n_links].fd = link;
+			dp->links[dp->n_links++].ifindex = ifindex;
 			*mode = modes[i].name;
 			return 0;
 		}
@@ -214,6 +218,17 @@ int dataplane_attach(struct dataplane *dp, unsigned ifindex, const char **mode, 
 	*why = link == -EPERM ? "not allowed to attach XDP programs: CAP_NET_ADMIN is needed"
 			      : "the interface takes no XDP program, neither native nor generic";
 	return link;
+}
+
+void dataplane_detach(struct dataplane *dp, unsigned ifindex)
+{
+	for (size_t i = 0; i < dp->n_links; i++) {
+		if (dp->links[i].ifindex != ifindex)
+			continue;
+		close(dp->links[i].fd);
+		dp->links[i] = dp->links[--dp->n_links];
+		return;
+	}
 }
 
 bool dataplane_has_timer(const struct dataplane *dp)

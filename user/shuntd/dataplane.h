@@ -31,7 +31,10 @@ void dataplane_close(struct dataplane *dp); /* detaches */
 /* Attach to an interface, native mode first. -EBUSY: somebody's program is there and stays. */
 int dataplane_attach(struct dataplane *dp, unsigned ifindex, const char **mode, const char **why);
 
-/* Whether this kernel can run the tick (bpf_timer); start it: evaluates every tick_ns. */
+void dataplane_detach(struct dataplane *dp, unsigned ifindex); /* nothing where it was not attached */
+
+/* Whether this kernel can run the tick (bpf_timer); start it: evaluates every tick_ns until
+ * detector.tick_stopped. Again: on another CPU, or after it stopped. */
 bool dataplane_has_timer(const struct dataplane *dp);
 int dataplane_start_tick(struct dataplane *dp, int cpu);
 

@@ -20,6 +20,7 @@
 #include "shuntd/backends.h"
 #include "shuntd/control.h"
 #include "shuntd/journal.h"
+#include "shuntd/reload.h"
 #include "shuntd/shuntd.h"
 
 #define SHUNTD_CONFIG "/etc/shunt/shunt.yaml"
@@ -34,38 +35,6 @@ static int fail(const char *what, const char *why)
 {
 	fprintf(stderr, "shuntd: %s%s%s\n", what ? what : "", what ? ": " : "", why);
 	return 1;
-}
-
-/* The configuration of a file, or NULL after one line on stderr. */
-static struct config *config_load(const char *path)
-{
-	struct config_error error = { 0 };
-	struct config *config = NULL;
-	char *text = NULL;
-	size_t length = 0;
-	FILE *file = fopen(path, "re");
-	int err;
-
-	if (!file) {
-		fail(path, strerror(errno));
-		return NULL;
-	}
-	text = malloc(CONFIG_TEXT_MAX + 1); /* one more: config_parse() refuses what is too long */
-	if (text)
-		length = fread(text, 1, CONFIG_TEXT_MAX + 1, file);
-	if (!text || ferror(file)) {
-		fail(path, text ? strerror(errno) : "no memory");
-		goto out;
-	}
-	err = config_parse(&config, text, length, &error);
-	if (err == -EINVAL)
-		fprintf(stderr, "%s:%u:%u: %s\n", path, error.line, error.column, error.text);
-	else if (err)
-		fail(path, strerror(-err));
-out:
-	free(text);
-	fclose(file);
-	return config;
 }
 
 static void on_change(void *arg)
@@ -111,39 +80,6 @@ static void take_events(struct shuntd *s)
 		backends_run(s);
 }
 
-/* Whether any interface has an address of a family that could be an outer source. */
-static bool host_has_family(const struct shuntd *s, int family)
-{
-	struct if_nameindex *links = if_nameindex();
-	bool has = false;
-
-	for (const struct if_nameindex *l = links; !has && l && l->if_index; l++)
-		has = netlink_has_family(s->netlink, l->if_name, family);
-	if_freenameindex(links);
-	return has;
-}
-
-/* ipip needs an address of the backend's family to write as the outer source. */
-static int check_families(const struct shuntd *s)
-{
-	const bool has_v4 = host_has_family(s, AF_INET), has_v6 = host_has_family(s, AF_INET6);
-
-	for (size_t p = 0; p < s->config->n_pools; p++) {
-		for (size_t i = 0; i < s->config->pools[p].n_backends; i++) {
-			const struct config_backend *b = &s->config->pools[p].backends[i];
-			bool v4 = address_is_v4(&b->address);
-
-			if (b->forward != FORWARD_IPIP || (v4 ? has_v4 : has_v6))
-				continue;
-			fprintf(stderr,
-				"%s:%u:%u: backend '%s' can't be reached by ipip: no interface has an %s address\n",
-				s->config_path, b->line, b->column, b->name, v4 ? "IPv4" : "IPv6");
-			return -EADDRNOTAVAIL;
-		}
-	}
-	return 0;
-}
-
 static int attach_all(struct shuntd *s)
 {
 	for (size_t i = 0; i < s->config->n_interfaces; i++) {
@@ -180,25 +116,8 @@ static int check_interval(struct shuntd *s)
 		if (best_ns < interval_ns)
 			return 0;
 	}
-	snprintf(why, sizeof(why),
-		 "%llu us is too short: asking %zu backends takes this machine %llu us; an interval of %llu us is "
-		 "possible",
-		 (unsigned long long)(interval_ns / 1000), s->n_backends, (unsigned long long)(best_ns / 1000),
-		 (unsigned long long)((best_ns * 5 / 4 + 49999) / 50000 * 50));
-	return fail("probe.interval", why);
-}
-
-static int default_cpu(void)
-{
-	cpu_set_t cpus;
-	int last = -1;
-
-	if (sched_getaffinity(0, sizeof(cpus), &cpus))
-		return -1;
-	for (int i = 0; i < CPU_SETSIZE; i++)
-		if (CPU_ISSET((size_t)i, &cpus))
-			last = i;
-	return last;
+	interval_explain(why, sizeof(why), interval_ns, s->n_backends, best_ns);
+	return fail(NULL, why);
 }
 
 static int poll_add(int epoll, int fd)
@@ -231,6 +150,7 @@ static int loop(struct shuntd *s)
 	sigemptyset(&stop);
 	sigaddset(&stop, SIGINT);
 	sigaddset(&stop, SIGTERM);
+	sigaddset(&stop, SIGHUP);
 	signals = signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (epoll < 0 || timer < 0 || signals < 0 || timerfd_settime(timer, 0, &period, NULL) ||
 	    poll_add(epoll, timer) || poll_add(epoll, signals) || poll_add(epoll, s->pipe[0]) ||
@@ -251,11 +171,15 @@ static int loop(struct shuntd *s)
 		take_events(s);
 		for (int i = 0; i < n; i++) {
 			int fd = ready[i].data.fd;
+			struct signalfd_siginfo signal;
 			uint64_t ticks;
 
-			if (fd == signals) {
-				err = 0;
-				goto out;
+			if (fd == signals && read(fd, &signal, sizeof(signal)) == sizeof(signal)) {
+				if (signal.ssi_signo != SIGHUP) {
+					err = 0;
+					goto out;
+				}
+				shuntd_reload_asked(s);
 			}
 			if (fd == timer && read(timer, &ticks, sizeof(ticks)) == sizeof(ticks))
 				backends_run(s);
@@ -265,6 +189,7 @@ static int loop(struct shuntd *s)
 				control_run(s->control);
 		}
 		more = journal_run(s->journal);
+		reload_run(s);
 	}
 out:
 	close(epoll);
@@ -280,7 +205,8 @@ static int run(struct shuntd *s)
 	};
 	struct prober_options prober = { .arg = s, .on_event = on_prober_event };
 	const char *why = "";
-	int cpu = s->config->probe_cpu >= 0 ? s->config->probe_cpu : default_cpu(), err;
+	char line[512];
+	int cpu = config_cpu(s->config), err;
 
 	if (pipe2(s->pipe, O_CLOEXEC | O_NONBLOCK))
 		return fail("pipe", strerror(errno));
@@ -292,11 +218,14 @@ static int run(struct shuntd *s)
 	err = s->xdp_mode ? netlink_open(&s->netlink, on_change, s) : -ENOMEM;
 	if (err)
 		return fail("netlink", strerror(-err));
-	for (size_t i = 0; i < s->config->n_interfaces; i++)
-		if (!if_nametoindex(s->config->interfaces[i]))
-			return fail(s->config->interfaces[i], "no such interface (interfaces:)");
-	if (check_families(s))
+	s->cpu = cpu;
+	err = config_check(s, s->config, line, sizeof(line));
+	if (err == -ENODEV)
+		return fail(NULL, line);
+	if (err) {
+		fprintf(stderr, "%s\n", line);
 		return 1;
+	}
 	if (dataplane_open(&s->dataplane, &dataplane, &why))
 		return fail(NULL, why);
 	err = journal_open(&s->journal, s);
@@ -366,7 +295,7 @@ int main(int argc, char **argv)
 	struct shuntd s = { .config_path = SHUNTD_CONFIG, .pipe = { -1, -1 } };
 	struct timespec now;
 	sigset_t handled;
-	char *text;
+	char *text, why[512];
 	int option, err, mode = 'f';
 
 	while ((option = getopt_long(argc, argv, "f:h", options, NULL)) != -1) {
@@ -385,9 +314,11 @@ int main(int argc, char **argv)
 		fputs(usage, stderr);
 		return 2;
 	}
-	s.config = config_load(s.config_path);
-	if (!s.config)
+	err = config_load(&s.config, s.config_path, why, sizeof(why));
+	if (err) {
+		fprintf(stderr, "%s%s\n", err == -EINVAL ? "" : "shuntd: ", why);
 		return 1;
+	}
 	if (mode != 'f') {
 		text = mode == 's' ? config_format(s.config) : NULL;
 		if (text)
@@ -400,6 +331,7 @@ int main(int argc, char **argv)
 	sigemptyset(&handled);
 	sigaddset(&handled, SIGINT);
 	sigaddset(&handled, SIGTERM);
+	sigaddset(&handled, SIGHUP);
 	sigprocmask(SIG_BLOCK, &handled, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	setlinebuf(stderr);

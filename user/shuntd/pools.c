@@ -244,6 +244,15 @@ static int pool_move_place(struct shuntd *s, struct pool_run *pool)
 	return 0;
 }
 
+/* No packet that read a VIP's record before goes on after this: swapping a table for itself waits for them. */
+static void tables_settle(struct shuntd *s, const struct pool_run *pool)
+{
+	uint32_t n_slots;
+	const struct slot *slots = table_slots(pool->table, &n_slots);
+
+	dataplane_set_table(s->dataplane, pool->id, slots, n_slots);
+}
+
 int pool_rebuild(struct shuntd *s, struct pool_run *pool, uint32_t n_slots)
 {
 	uint32_t n_before, n_after, n_moved, n_slots_before = pool->n_slots;
@@ -277,6 +286,8 @@ int pool_rebuild(struct shuntd *s, struct pool_run *pool, uint32_t n_slots)
 		   json_pack("{s:I, s:I, s:I}", "slots", (json_int_t)n_after, "moved", (json_int_t)n_moved, "build_us",
 			     (json_int_t)((pool->rebuilt_ns - start) / 1000)));
 	table_free(table_before);
+	if (pool->id != pool->id_before)
+		tables_settle(s, pool);
 	if (n_moved)
 		move_begin(s, pool);
 	return 0;
@@ -319,6 +330,7 @@ int vip_switch(struct shuntd *s, struct vip_run *v, const struct config_vip *con
 	v->migrating = true;
 	v->n_slots_before = n_before;
 	err = vip_load(s, v);
+	tables_settle(s, pool);
 	move_begin(s, pool);
 	return err;
 }

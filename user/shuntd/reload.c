@@ -1,17 +1,541 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * reload.c - see reload.h.
+ * reload.c - see reload.h. All that can be refused is refused before anything is changed. Then, in this order, so that
+ * no packet ever finds less than it did before:
+ *
+ *   added pools and backends (ids, sessions, records, the prober), the tables of pools that changed (pools.c leads their
+ *   flows over), VIPs, interfaces; when those flows are over: VIPs that change their pool or hash, one after another;
+ *   at last the backends of removed pools drain.
  */
 #include "shuntd/reload.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include <arpa/inet.h>
+
+#include "core/plan.h"
+#include "shuntd/backends.h"
+
+#define RETRY_NS 1000000000ULL /* chosen: a table that could not be built for want of memory is tried again */
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
+}
+
+/* ---- the file ---- */
+
+int config_load(struct config **out, const char *path, char *why, size_t why_size)
+{
+	struct config_error error = { 0 };
+	char *text = NULL;
+	size_t length = 0;
+	FILE *file = fopen(path, "re");
+	int err = file ? 0 : -errno;
+
+	if (!err) {
+		text = malloc(CONFIG_TEXT_MAX + 1); /* one more: config_parse() refuses what is too long */
+		err = text ? 0 : -ENOMEM;
+	}
+	if (!err) {
+		length = fread(text, 1, CONFIG_TEXT_MAX + 1, file);
+		err = !ferror(file) ? 0 : errno ? -errno : -EIO;
+	}
+	if (err) {
+		snprintf(why, why_size, "%s: %s", path, strerror(-err));
+		goto out;
+	}
+	err = config_parse(out, text, length, &error);
+	if (err == -EINVAL)
+		snprintf(why, why_size, "%s:%u:%u: %s", path, error.line, error.column, error.text);
+	else if (err)
+		snprintf(why, why_size, "%s: %s", path, strerror(-err));
+out:
+	free(text);
+	if (file)
+		fclose(file);
+	return err;
+}
+
+/* Whether any interface has an address of a family that could be an outer source. */
+static bool host_has_family(const struct shuntd *s, int family)
+{
+	struct if_nameindex *links = if_nameindex();
+	bool has = false;
+
+	for (const struct if_nameindex *l = links; !has && l && l->if_index; l++)
+		has = netlink_has_family(s->netlink, l->if_name, family);
+	if_freenameindex(links);
+	return has;
+}
+
+/* ipip needs an address of the backend's family to write as the outer source. */
+int config_check(const struct shuntd *s, const struct config *config, char *why, size_t why_size)
+{
+	const bool has_v4 = host_has_family(s, AF_INET), has_v6 = host_has_family(s, AF_INET6);
+
+	for (size_t i = 0; i < config->n_interfaces; i++) {
+		if (if_nametoindex(config->interfaces[i]))
+			continue;
+		snprintf(why, why_size, "%s: no such interface (interfaces:)", config->interfaces[i]);
+		return -ENODEV;
+	}
+	for (size_t p = 0; p < config->n_pools; p++) {
+		for (size_t i = 0; i < config->pools[p].n_backends; i++) {
+			const struct config_backend *b = &config->pools[p].backends[i];
+			bool v4 = address_is_v4(&b->address);
+
+			if (b->forward != FORWARD_IPIP || (v4 ? has_v4 : has_v6))
+				continue;
+			snprintf(why, why_size,
+				 "%s:%u:%u: backend '%s' can't be reached by ipip: no interface has an %s address",
+				 s->config_path, b->line, b->column, b->name, v4 ? "IPv4" : "IPv6");
+			return -EADDRNOTAVAIL;
+		}
+	}
+	return 0;
+}
+
+void interval_explain(char *why, size_t why_size, uint64_t interval_ns, size_t n_backends, uint64_t round_ns)
+{
+	snprintf(why, why_size,
+		 "probe.interval: %llu us is too short: asking %zu backends takes this machine %llu us; an interval of "
+		 "%llu us is possible",
+		 (unsigned long long)(interval_ns / 1000), n_backends, (unsigned long long)(round_ns / 1000),
+		 (unsigned long long)((round_ns * 5 / 4 + 49999) / 50000 * 50));
+}
+
+int config_cpu(const struct config *config)
+{
+	cpu_set_t cpus;
+	int last = -1;
+
+	if (config->probe_cpu >= 0)
+		return config->probe_cpu;
+	if (sched_getaffinity(0, sizeof(cpus), &cpus))
+		return -1;
+	for (int i = 0; i < CPU_SETSIZE; i++)
+		if (CPU_ISSET((size_t)i, &cpus))
+			last = i;
+	return last;
+}
+
+/* ---- before anything is changed ---- */
+
+static size_t plan_count(const struct plan *plan, enum plan_kind kind)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < plan->n; i++)
+		n += plan->changes[i].kind == kind;
+	return n;
+}
+
+/* Ids for what is added, beside those of what has not gone yet; time for the questions. */
+static int room_check(const struct shuntd *s, const struct config *after, const struct plan *plan, char *why,
+		      size_t why_size)
+{
+	size_t n_added = plan_count(plan, PLAN_BACKEND_ADDED), n = s->n_backends + n_added;
+	size_t n_pools = s->n_pools + plan_count(plan, PLAN_POOL_ADDED) + plan_count(plan, PLAN_POOL_SLOTS);
+	uint64_t round_ns = s->n_backends ? s->round_ns * n / s->n_backends : 0;
+
+	if (n > SHUNT_MAX_BACKENDS - 1) {
+		snprintf(why, why_size, "%zu backends with those that were removed and still have flows: at most %d", n,
+			 SHUNT_MAX_BACKENDS - 1);
+		return -ENOSPC;
+	}
+	if (n_pools > SHUNT_MAX_POOLS) {
+		snprintf(why, why_size, "%zu pools with those that were removed and still have flows: at most %d",
+			 n_pools, SHUNT_MAX_POOLS);
+		return -ENOSPC;
+	}
+	if ((n_added || plan_count(plan, PLAN_PROBE)) && round_ns >= after->probe_interval_ns) {
+		interval_explain(why, why_size, after->probe_interval_ns, n, round_ns);
+		return -ETIME;
+	}
+	return 0;
+}
+
+static bool has_interface(const struct config *config, const char *name, size_t *at)
+{
+	for (*at = 0; *at < config->n_interfaces; ++*at)
+		if (!strcmp(config->interfaces[*at], name))
+			return true;
+	return false;
+}
+
+/* Attach to the interfaces that are added; where one fails, to none. The modes of all of them in *modes. */
+static int interfaces_attach(struct shuntd *s, const struct config *after, char (**modes)[16], char *why,
+			     size_t why_size)
+{
+	const char *mode, *because = "";
+	size_t at, i;
+	int err = 0;
+
+	*modes = calloc(after->n_interfaces, sizeof(**modes));
+	if (!*modes) {
+		snprintf(why, why_size, "out of memory");
+		return -ENOMEM;
+	}
+	for (i = 0; i < after->n_interfaces; i++) {
+		if (has_interface(s->config, after->interfaces[i], &at)) {
+			memcpy((*modes)[i], s->xdp_mode[at], sizeof(**modes));
+			continue;
+		}
+		err = dataplane_attach(s->dataplane, if_nametoindex(after->interfaces[i]), &mode, &because);
+		if (err)
+			break;
+		snprintf((*modes)[i], sizeof(**modes), "%s", mode);
+	}
+	if (!err)
+		return 0;
+	snprintf(why, why_size, "interface %s: %s", after->interfaces[i], because);
+	while (i--)
+		if (!has_interface(s->config, after->interfaces[i], &at))
+			dataplane_detach(s->dataplane, if_nametoindex(after->interfaces[i]));
+	free(*modes);
+	return err;
+}
+
+/* ---- applying ---- */
+
+static const struct config_pool *pool_conf(const struct config *config, const char *name)
+{
+	for (size_t i = 0; i < config->n_pools; i++)
+		if (!strcmp(config->pools[i].name, name))
+			return &config->pools[i];
+	return NULL;
+}
+
+static const struct config_backend *backend_conf(const struct config_pool *pool, const char *name)
+{
+	for (size_t i = 0; pool && i < pool->n_backends; i++)
+		if (!strcmp(pool->backends[i].name, name))
+			return &pool->backends[i];
+	return NULL;
+}
+
+static const struct config_vip *vip_conf(const struct config *config, const char *name)
+{
+	for (size_t i = 0; i < config->n_vips; i++)
+		if (!strcmp(config->vips[i].name, name))
+			return &config->vips[i];
+	return NULL;
+}
+
+/* What was decided in advance not to fail did: there is no memory. What can be done is done, and the ledger says it. */
+static void failed(struct shuntd *s, const struct plan_change *c, int err)
+{
+	ledger_add(s->ledger, 0, c->object, c->name, "not changed", strerror(-err), NULL);
+}
+
+static void backend_remove(struct shuntd *s, const struct plan_change *c)
+{
+	struct backend_run *b = backend_find(s, c->name);
+
+	if (!b)
+		return;
+	if (!pool_conf(s->config, c->pool)) {
+		b->pool->removed = true; /* its VIPs are led elsewhere first: then it drains */
+		return;
+	}
+	b->pool->stale = true;
+	backend_drop(s, b, s->reload_force ? s->reload_ns : 0);
+}
+
+static void backend_add(struct shuntd *s, const struct plan_change *c)
+{
+	struct pool_run *pool = pool_find(s, c->pool);
+	struct backend_run *b = backend_run_add(s, backend_conf(pool_conf(s->config, c->pool), c->name), pool);
+	int err = b ? backend_join(s, b) : -ENOMEM;
+
+	if (err) {
+		failed(s, c, err);
+		return;
+	}
+	pool->stale = true;
+}
+
+static void backend_change(struct shuntd *s, const struct plan_change *c)
+{
+	struct backend_run *b = backend_find(s, c->name);
+
+	if (!b)
+		return;
+	b->conf = *backend_conf(pool_conf(s->config, c->pool), c->name);
+	if (c->kind == PLAN_BACKEND_WEIGHT)
+		b->pool->stale = true;
+	else
+		b->resolved = false; /* its record is written anew */
+}
+
+static void pool_add(struct shuntd *s, const struct plan_change *c)
+{
+	struct pool_run *pool = pool_run_add(s, pool_conf(s->config, c->name));
+
+	if (!pool)
+		failed(s, c, -ENOMEM);
+}
+
+/* Its members, and so its table, come with it. */
+static void pool_begin(struct shuntd *s, const struct plan_change *c)
+{
+	struct pool_run *pool = pool_find(s, c->name);
+	int err = pool_load(s, pool);
+
+	pool->stale = false;
+	if (err)
+		failed(s, c, err);
+}
+
+static void vip_remove(struct shuntd *s, const struct plan_change *c)
+{
+	struct vip_run *v = vip_find(s, c->name);
+	struct vip_key key = { .address = v->conf.address, .port = htons(v->conf.port), .protocol = v->conf.protocol };
+
+	dataplane_delete_vip(s->dataplane, &key);
+	vip_run_remove(s, v);
+}
+
+static void vip_add(struct shuntd *s, const struct plan_change *c)
+{
+	const struct config_vip *conf = vip_conf(s->config, c->name);
+	struct vip_run *v = vip_run_add(s, conf, pool_find(s, s->config->pools[conf->pool].name));
+	int err = v ? vip_load(s, v) : -ENOMEM;
+
+	if (err)
+		failed(s, c, err);
+}
+
+static void vip_rule(struct shuntd *s, const struct plan_change *c)
+{
+	const struct config_vip *conf = vip_conf(s->config, c->name);
+	struct vip_run *v = vip_find(s, c->name);
+	int err;
+
+	v->conf.on_failure = conf->on_failure;
+	v->conf.syn_limit = conf->syn_limit;
+	err = vip_load(s, v);
+	if (err)
+		failed(s, c, err);
+}
+
+static void interface_remove(struct shuntd *s, const struct plan_change *c)
+{
+	dataplane_detach(s->dataplane, if_nametoindex(c->name));
+}
+
+/* All changes of a kind, by the function that makes one. */
+static void apply_kind(struct shuntd *s, const struct plan *plan, enum plan_kind kind,
+		       void (*fn)(struct shuntd *s, const struct plan_change *c))
+{
+	for (size_t i = 0; i < plan->n; i++)
+		if (plan->changes[i].kind == kind)
+			fn(s, &plan->changes[i]);
+}
+
+/* Whom to ask, how often, on which CPU, and who judges. */
+static void prober_apply(struct shuntd *s)
+{
+	struct detector *d = dataplane_detector(s->dataplane);
+	const struct config *c = s->config;
+	struct prober_settings settings = { .interval_ns = c->probe_interval_ns, .multiplier = c->probe_multiplier };
+	enum config_detector before = s->detector;
+	const char *why = "";
+	int cpu = config_cpu(c), err;
+
+	s->detector = dataplane_has_timer(s->dataplane) ? c->detector : DETECTOR_CONTROLLER;
+	settings.judge = s->detector == DETECTOR_CONTROLLER;
+	d->tick_stopped = settings.judge;
+	err = prober_update(s->prober, &settings, &why);
+	if (err)
+		ledger_add(s->ledger, 0, "shuntd", "self", "probes not changed", why, NULL);
+	if (cpu == s->cpu && before == s->detector)
+		return;
+	err = cpu >= 0 ? prober_pin(s->prober, cpu) : 0;
+	if (!err && s->detector == DETECTOR_KERNEL)
+		err = dataplane_start_tick(s->dataplane, cpu);
+	if (err)
+		ledger_add(s->ledger, 0, "shuntd", "self", "probes not moved", strerror(-err),
+			   json_pack("{s:i}", "cpu", cpu));
+	s->cpu = cpu;
+}
+
+/* The changes as sentences, and each in the ledger. */
+static json_t *changes_tell(struct shuntd *s, const struct plan *plan)
+{
+	json_t *list = json_array();
+	char text[256];
+
+	for (size_t i = 0; i < plan->n; i++) {
+		const struct plan_change *c = &plan->changes[i];
+
+		json_array_append_new(list, json_string(plan_change_text(c, text, sizeof(text))));
+		ledger_add(s->ledger, 0, c->object, c->name, c->what, c->detail, NULL);
+	}
+	return list;
+}
+
+static void apply(struct shuntd *s, const struct plan *plan)
+{
+	apply_kind(s, plan, PLAN_POOL_ADDED, pool_add);
+	apply_kind(s, plan, PLAN_BACKEND_REMOVED, backend_remove);
+	apply_kind(s, plan, PLAN_BACKEND_ADDED, backend_add);
+	apply_kind(s, plan, PLAN_BACKEND_WEIGHT, backend_change);
+	apply_kind(s, plan, PLAN_BACKEND_FORWARD, backend_change);
+	for (size_t i = 0; i < s->config->n_pools; i++) {
+		struct pool_run *pool = pool_find(s, s->config->pools[i].name);
+
+		if (!pool)
+			continue;
+		pool->n_slots_wanted = s->config->pools[i].n_slots;
+		pool->stale = pool->stale || pool->n_slots_wanted != pool->n_slots;
+	}
+	if (plan_count(plan, PLAN_BACKEND_ADDED) || plan_count(plan, PLAN_PROBE))
+		prober_apply(s);
+	backends_resolve(s);
+	apply_kind(s, plan, PLAN_POOL_ADDED, pool_begin);
+	apply_kind(s, plan, PLAN_VIP_REMOVED, vip_remove);
+	apply_kind(s, plan, PLAN_VIP_ADDED, vip_add);
+	apply_kind(s, plan, PLAN_VIP_RULES, vip_rule);
+	apply_kind(s, plan, PLAN_INTERFACE_REMOVED, interface_remove);
+}
 
 int shuntd_reload(struct shuntd *s, bool force, json_t **changes, char *why, size_t why_size)
 {
-	(void)s;
-	(void)force;
-	(void)changes;
-	snprintf(why, why_size, "not yet");
-	return -ENOSYS;
+	struct config *after = NULL, *before = s->config;
+	struct plan plan = { 0 };
+	char(*modes)[16] = NULL, reason[400];
+	int err;
+
+	*changes = NULL;
+	if (s->reloading) {
+		snprintf(why, why_size, "flows are still led over after the reload before: try again in a moment");
+		return -EBUSY;
+	}
+	err = config_load(&after, s->config_path, why, why_size);
+	if (err)
+		goto out;
+	err = plan_make(&plan, before, after, reason, sizeof(reason));
+	err = err ? err : room_check(s, after, &plan, reason, sizeof(reason));
+	if (err) {
+		snprintf(why, why_size, "%s: %s", s->config_path, reason);
+		goto out;
+	}
+	err = config_check(s, after, why, why_size);
+	err = err ? err : interfaces_attach(s, after, &modes, why, why_size);
+	if (err)
+		goto out;
+
+	s->config = after;
+	s->reloading = true;
+	s->reload_force = force;
+	s->reload_ns = now_ns();
+	s->reload_retry_ns = 0;
+	free(s->xdp_mode);
+	s->xdp_mode = modes;
+	*changes = changes_tell(s, &plan);
+	apply(s, &plan);
+	config_free(before);
+	for (size_t i = 0; force && i < s->n_backends; i++) /* those of a reload before too */
+		if (s->backends[i]->draining == VERDICT_REMOVED)
+			s->backends[i]->drain_deadline_ns = s->reload_ns;
+	reload_run(s);
+	plan_free(&plan);
+	return 0;
+out:
+	ledger_add(s->ledger, 0, "shuntd", "self", "reload refused", why, NULL);
+	plan_free(&plan);
+	config_free(after);
+	return err;
+}
+
+void shuntd_reload_asked(struct shuntd *s)
+{
+	json_t *changes = NULL;
+	char why[512];
+
+	s->reload_asked = s->reloading;
+	if (!s->reloading)
+		shuntd_reload(s, false, &changes, why, sizeof(why));
+	json_decref(changes);
+}
+
+/* ---- what follows in time ---- */
+
+/* Tables that are not what the configuration says, anew. -errno: one of them has to wait. */
+static int tables_follow(struct shuntd *s)
+{
+	int err = 0;
+
+	for (size_t p = 0; p < s->n_pools; p++) {
+		struct pool_run *pool = s->pools[p];
+		int failure;
+
+		if (!pool->stale || pool->removed)
+			continue;
+		failure = pool_rebuild(s, pool, pool->n_slots_wanted);
+		pool->stale = failure;
+		if (failure)
+			ledger_add(s->ledger, 0, "pool", pool->name, "table kept", strerror(-failure), NULL);
+		err = err ? err : failure;
+	}
+	return err;
+}
+
+/* The next VIP whose pool or hash is not what the configuration says. 1: its flows are being led over; 0: there is none. */
+static int vips_follow(struct shuntd *s)
+{
+	for (size_t i = 0; i < s->config->n_vips; i++) {
+		const struct config_vip *conf = &s->config->vips[i];
+		struct pool_run *pool = pool_find(s, s->config->pools[conf->pool].name);
+		struct vip_run *v = vip_find(s, conf->name);
+		int err;
+
+		if (!v || !pool ||
+		    (v->pool == pool && v->conf.hash == conf->hash && v->conf.hash_prefix == conf->hash_prefix)) {
+			if (v)
+				v->conf = *conf;
+			continue;
+		}
+		err = vip_switch(s, v, conf, pool);
+		if (err)
+			ledger_add(s->ledger, 0, "vip", conf->name, "not changed", strerror(-err), NULL);
+		return err ? err : 1;
+	}
+	return 0;
+}
+
+void reload_run(struct shuntd *s)
+{
+	uint64_t now;
+	int err;
+
+	if (!s->reloading || pools_moving(s))
+		return;
+	now = now_ns();
+	if (now < s->reload_retry_ns)
+		return;
+	err = tables_follow(s);
+	if (!err && !pools_moving(s))
+		err = vips_follow(s);
+	if (err < 0)
+		s->reload_retry_ns = now + RETRY_NS;
+	if (err || pools_moving(s))
+		return;
+	for (size_t i = 0; i < s->n_backends; i++)
+		if (s->backends[i]->pool->removed)
+			backend_drop(s, s->backends[i], s->reload_force ? now : 0);
+	s->reloading = false;
+	ledger_add(s->ledger, 0, "shuntd", "self", "reloaded", s->config_path,
+		   json_pack("{s:I}", "took_us", (json_int_t)((now - s->reload_ns) / 1000)));
+	if (s->reload_asked)
+		shuntd_reload_asked(s);
 }

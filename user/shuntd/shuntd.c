@@ -32,7 +32,7 @@ struct backend_run *backend_find(const struct shuntd *s, const char *name)
 
 		if (strcmp(b->conf.name, name))
 			continue;
-		if (b->draining != VERDICT_REMOVED)
+		if (b->draining != VERDICT_REMOVED && !b->pool->removed)
 			return b;
 		removed = b;
 	}
@@ -133,7 +133,7 @@ struct pool_run *pool_run_add(struct shuntd *s, const struct config_pool *conf)
 		return NULL;
 	p->id = p->id_before = id;
 	memcpy(p->name, conf->name, sizeof(p->name));
-	p->n_slots = conf->n_slots;
+	p->n_slots = p->n_slots_wanted = conf->n_slots;
 	s->pool_ids[id] = p;
 	list_insert((void **)s->pools, &s->n_pools, p, offsetof(struct pool_run, name));
 	return p;

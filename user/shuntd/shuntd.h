@@ -23,6 +23,8 @@ struct pool_run {
 	uint32_t id_before; /* the same, but while its number of slots changes: then it has two */
 	char name[CONFIG_NAME_MAX];
 	uint32_t n_slots;
+	uint32_t n_slots_wanted; /* by the configuration: another while it is stale */
+	bool stale; /* its table is not yet what the configuration says: reload.c */
 	bool removed; /* the configuration no longer has it; it waits for its backends to go */
 	bool moving; /* slots changed owner and not all flows know it yet: journal_move() */
 	uint64_t moved_ns; /* CLOCK_MONOTONIC, when that began */
@@ -92,10 +94,16 @@ struct shuntd {
 	struct vip_run *vip_ids[SHUNT_MAX_VIPS];
 	uint32_t next_vip_id; /* where the search for a free one begins: flows outlive their VIP in the journal */
 	struct leaving leaving;
-	bool reloading; /* a reload was begun and has flows to lead over yet: reload.c */
+	/* reload.c */
+	bool reloading; /* a reload was begun and has flows to lead over yet */
+	bool reload_asked; /* by SIGHUP, meanwhile */
+	bool reload_force;
+	uint64_t reload_ns, reload_retry_ns; /* CLOCK_MONOTONIC: its begin; not to try again before */
+	uint64_t round_ns; /* what a round of probes costs: the lesser of the newest, forgotten slowly */
 	bool confirm; /* the journal fills: VIP_CONFIRM is to be set; journal.c sets it, then calls vips_flags_apply() */
 	char (*xdp_mode)[16]; /* per interface of config: "native" or "generic" */
 	int pipe[2]; /* events from the prober's thread, when it judges */
+	int cpu; /* that asks and evaluates; -1: any */
 	enum config_detector detector; /* the one that runs, after fallback */
 	uint64_t events_taken; /* from the detector */
 	uint64_t started_ns;

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""From one configuration to another while packets flow: what changes, what doesn't, and what is refused."""
+import functools
+import re
+import signal
+import time
+
+import pytest
+
+from topology import VIP4, wait_for
+
+PORTS = range(20000, 20032)
+
+
+@pytest.fixture
+def config(cluster):
+    """A configuration of some of the backends, in this order, each with what is said of it."""
+    def make(*names, **said):
+        backends = {b.name: b for b in cluster.backends}
+        lines = "\n".join(f"      - {{name: {n}, address: {backends[n].ipv4}{said.get(n, '')}}}" for n in names)
+        pools = f"  - name: gpus\n    forward: ipip\n    slots: {said.get('slots', 1021)}\n    backends:\n{lines}"
+        return cluster.config(interval="1ms", hold="100ms", pools=pools, **said.get("rest", {}))
+    return make
+
+
+@pytest.fixture
+def started(cluster, shuntd, config):
+    """The controller with three of the four backends."""
+    shuntd(config("gpu1", "gpu2", "gpu3"), "gpu1", "gpu2", "gpu3")
+    return time.monotonic_ns()
+
+
+def reload(cluster, text, *words):
+    """The sentences of what changed. Returns when the flows are led over."""
+    begun_ns = time.monotonic_ns()
+    cluster.write("shunt.yaml", text)
+    changes = cluster.shunt("config", "reload", *words)["changes"]
+    wait_reloaded(cluster, begun_ns)
+    return changes
+
+
+def wait_reloaded(cluster, since_ns):
+    return wait_for(lambda: cluster.events(since_ns, object="shuntd", what="reloaded"), "the end of the reload")[0]
+
+
+def refused(cluster, text):
+    """What a reload that is refused says. Nothing has changed."""
+    before, states = cluster.shunt("config", "show"), cluster.states()
+    cluster.write("shunt.yaml", text)
+    with pytest.raises(RuntimeError) as failure:
+        cluster.shunt_text("config", "reload")
+    assert (cluster.shunt("config", "show"), cluster.states()) == (before, states)
+    return str(failure.value)
+
+
+def mapping(cluster, vip="chat4"):
+    return {port: cluster.where(port, vip) for port in PORTS}
+
+
+def ids(cluster):
+    return {b["name"]: b["id"] for b in cluster.shunt("backend", "show")}
+
+
+def downs(cluster, since_ns):
+    return [e["text"] for e in cluster.events(since_ns, object="backend", what="down")]
+
+
+def test_a_backend_that_is_added_serves_and_no_stream_breaks(cluster, started, config):
+    before, were = mapping(cluster), ids(cluster)
+    load = cluster.start_load(40)
+    assert reload(cluster, config("gpu1", "gpu2", "gpu3", "gpu4")) == ["backend gpu4 added to pool gpus"]
+    cluster.wait_states(gpu4="up")
+    after = mapping(cluster)
+    assert set(after.values()) == {"gpu1", "gpu2", "gpu3", "gpu4"}
+    assert {after[p] for p in PORTS if after[p] != before[p]} == {"gpu4"}
+    assert were.items() <= ids(cluster).items()
+    wait_for(lambda: "gpu4" in {a["backend"] for a in cluster.ask(VIP4, 16)}, "gpu4 in service")
+    records = cluster.load_end(load)
+    assert records and [r for r in records if r["error"]] == []
+    assert downs(cluster, started) == []
+
+
+def test_a_backend_that_is_removed_drains_and_no_stream_breaks(cluster, started, config):
+    load = cluster.start_load(40)
+    wait_for(lambda: cluster.shunt("backend", "show", "gpu2")[0]["live"], "streams on gpu2")
+    begun_ns = time.monotonic_ns()
+    assert reload(cluster, config("gpu1", "gpu3")) == ["backend gpu2 removed from pool gpus"]
+    assert cluster.states()["gpu2"] == "draining"
+    assert set(mapping(cluster).values()) == {"gpu1", "gpu3"}
+    assert {a["backend"] for a in cluster.ask(VIP4, 16)} == {"gpu1", "gpu3"}
+    wait_for(lambda: cluster.events(begun_ns, object="backend", name="gpu2", what="drained"), "gpu2 drained")
+    records = cluster.load_end(load)
+    assert records and [r for r in records if r["error"]] == []
+    assert downs(cluster, started) == []
+
+
+def test_a_backend_that_is_removed_is_forgotten_when_no_flow_names_it(cluster, started, config):
+    was = ids(cluster)["gpu2"]
+    reload(cluster, config("gpu1", "gpu3"))
+    wait_for(lambda: "gpu2" not in cluster.states(), "gpu2 gone")
+    reload(cluster, config("gpu1", "gpu3", "gpu4"))
+    assert ids(cluster)["gpu4"] == was
+    cluster.wait_states(gpu4="up")
+    assert {a["backend"] for a in cluster.ask(VIP4, 32)} == {"gpu1", "gpu3", "gpu4"}
+    assert downs(cluster, started) == []
+
+
+def test_a_removal_by_force_cuts_its_streams(cluster, started, config):
+    load = cluster.start_load(40)
+    wait_for(lambda: cluster.shunt("backend", "show", "gpu2")[0]["live"], "streams on gpu2")
+    begun_ns = time.monotonic_ns()
+    reload(cluster, config("gpu1", "gpu3"), "force")
+    cut = wait_for(lambda: cluster.events(begun_ns, object="backend", name="gpu2", what="cut"), "gpu2 cut")[0]
+    assert cut["evidence"]["flows"] > 0
+    records = cluster.load_end(load)
+    assert {r["backend"] for r in records if r["error"]} <= {"gpu2", None}
+    assert [r for r in records if r["error"]]
+
+
+def test_a_weight_moves_no_more_than_it_must_and_breaks_no_stream(cluster, started, config):
+    load = cluster.start_load(40)
+    before = {s["backend"]: s["owner"] for s in cluster.shunt("slot", "show")}
+    assert reload(cluster, config("gpu1", "gpu2", "gpu3", gpu2=", weight: 300")) == ["backend gpu2: weight 100 becomes 300"]
+    after = {s["backend"]: s["owner"] for s in cluster.shunt("slot", "show")}
+    assert after["gpu2"] > 1.5 * before["gpu2"]
+    records = cluster.load_end(load)
+    assert records and [r for r in records if r["error"]] == []
+    assert set(cluster.states().values()) == {"up"}
+
+
+def test_another_order_of_lines_is_no_change(cluster, started, config):
+    before = mapping(cluster)
+    assert reload(cluster, config("gpu3", "gpu1", "gpu2")) == []
+    assert mapping(cluster) == before
+    assert cluster.events(started, object="pool", what="table rebuilt", why="the configuration changed") == []
+
+
+def test_another_number_of_slots_breaks_no_stream(cluster, started, config):
+    load = cluster.start_load(40)
+    assert reload(cluster, config("gpu1", "gpu2", "gpu3", slots=2039)) == ["pool gpus: slots 1021 becomes 2039"]
+    assert {v["slots"] for v in cluster.shunt("vip", "show")} == {2039}
+    assert len({a["backend"] for a in cluster.ask(VIP4, 32)}) == 3
+    records = cluster.load_end(load)
+    assert records and [r for r in records if r["error"]] == []
+
+
+def test_another_address_makes_another_backend(cluster, started, config):
+    was = ids(cluster)["gpu3"]
+    text = config("gpu1", "gpu2", "gpu3").replace(cluster.backends[2].ipv4, cluster.backends[3].ipv4)
+    assert reload(cluster, text) == ["backend gpu3 removed from pool gpus", "backend gpu3 added to pool gpus"]
+    wait_for(lambda: [b["address"] for b in cluster.shunt("backend", "show", "gpu3") if b["state"] == "up"]
+             == [cluster.backends[3].ipv4], "the new gpu3 up")
+    assert was not in [b["id"] for b in cluster.shunt("backend", "show", "gpu3") if b["state"] == "up"]
+    assert {a["backend"] for a in cluster.ask(VIP4, 32)} == {"gpu1", "gpu2", "gpu4"}  # as its engine calls itself
+
+
+def two_pools(cluster, chat):
+    """gpu1 and gpu2 in one pool, gpu3 and gpu4 in another; `chat` is the pool of the VIP."""
+    pools = "".join(f"  - name: {name}\n    forward: ipip\n    slots: 1021\n    backends:\n" +
+                    "".join(f"      - {{name: {b.name}, address: {b.ipv4}}}\n" for b in members)
+                    for name, members in (("low", cluster.backends[:2]), ("high", cluster.backends[2:])))
+    vips = (f"  - {{name: chat4, address: {VIP4}, protocol: tcp, port: 80, pool: {chat}}}\n"
+            f"  - {{name: other, address: {VIP4}, protocol: tcp, port: 8001, pool: low}}\n"
+            f"  - {{name: another, address: {VIP4}, protocol: tcp, port: 8002, pool: high}}")
+    return cluster.config(interval="1ms", hold="100ms", pools=pools, vips=vips)
+
+
+def test_a_vip_goes_to_another_pool_and_no_stream_breaks(cluster, shuntd):
+    shuntd(two_pools(cluster, "low"))
+    load = cluster.start_load(40)
+    wait_for(lambda: cluster.shunt("backend", "show", "gpu1")[0]["live"], "streams on gpu1")
+    assert reload(cluster, two_pools(cluster, "high")) == ["vip chat4: pool low becomes high"]
+    assert {a["backend"] for a in cluster.ask(VIP4, 16)} == {"gpu3", "gpu4"}
+    assert {a["backend"] for a in cluster.ask(VIP4, 16, port=8001)} == {"gpu1", "gpu2"}
+    records = cluster.load_end(load)
+    assert records and [r for r in records if r["error"]] == []
+    assert {r["backend"] for r in records} == {"gpu1", "gpu2", "gpu3", "gpu4"}
+
+
+def test_a_pool_that_is_removed_drains_when_its_vip_has_left(cluster, shuntd, config):
+    shuntd(two_pools(cluster, "low"))
+    load = cluster.start_load(40)
+    wait_for(lambda: cluster.shunt("backend", "show", "gpu1")[0]["live"], "streams on gpu1")
+    text = two_pools(cluster, "high").replace("pool: low", "pool: high")
+    at = text.index("  - name: low")
+    text = text[:at] + text[text.index("  - name: high"):]
+    reload(cluster, text)
+    assert cluster.states()["gpu1"] == cluster.states()["gpu2"] == "draining"
+    assert {a["backend"] for a in cluster.ask(VIP4, 16, port=8001)} == {"gpu3", "gpu4"}
+    records = cluster.load_end(load)
+    assert records and [r for r in records if r["error"]] == []
+    assert {s["pool"] for s in cluster.shunt("slot", "show")} == {"high"}
+
+
+def test_vips_are_added_and_removed(cluster, started, config):
+    vips = "\n".join(f"  - {{name: chat{port}, address: {VIP4}, protocol: tcp, port: {port}, pool: gpus}}" for port in (80, 8001))
+    changes = reload(cluster, config("gpu1", "gpu2", "gpu3", rest={"vips": vips}))
+    assert f"vip chat8001 added at tcp {VIP4} port 8001" in changes
+    assert f"vip chat4 removed at tcp {VIP4} port 80" in changes
+    assert {v["name"] for v in cluster.shunt("vip", "show")} == {"chat80", "chat8001"}
+    for port in (80, 8001):
+        assert {a["error"] for a in cluster.ask(VIP4, 4, port=port)} == {None}
+
+
+@pytest.mark.parametrize("detector", ["kernel", "controller"])
+def test_the_probes_change_their_pace_and_their_judge_without_a_verdict(cluster, shuntd, config, detector):
+    other = {"kernel": "controller", "controller": "kernel"}[detector]
+    shuntd(config("gpu1", "gpu2", "gpu3", "gpu4", rest={"detector": detector}))
+    begun_ns = time.monotonic_ns()
+    text = config("gpu1", "gpu2", "gpu3", "gpu4", rest={"detector": other}).replace("interval: 1ms", "interval: 2ms")
+    assert reload(cluster, text) == ["config probe.interval: 1ms becomes 2ms", f"config detector: {detector} becomes {other}"]
+    stats = cluster.shunt("stats", "show")
+    assert (stats["detector"], stats["probe"]["interval_us"]) == (other, 2000)
+    ticks = stats["probe"]["ticks"]
+    wait_for(lambda: cluster.shunt("stats", "show")["probe"]["ticks"] > ticks + 10, "the rule being run")
+    assert downs(cluster, begun_ns) == []
+    fault_ns = cluster.plug.unplug("gpu2")
+    wait_for(lambda: cluster.events(fault_ns, object="backend", name="gpu2", what="down"), "the verdict")
+    assert [e["name"] for e in cluster.events(fault_ns, object="backend", what="down")] == ["gpu2"]
+
+
+def test_sighup_reloads(cluster, started, config):
+    begun_ns = time.monotonic_ns()
+    cluster.write("shunt.yaml", config("gpu1", "gpu2", "gpu3", "gpu4"))
+    cluster.shuntd.send_signal(signal.SIGHUP)
+    wait_reloaded(cluster, begun_ns)
+    assert cluster.events(begun_ns, object="backend", name="gpu4", what="added")
+    cluster.wait_states(gpu4="up")
+
+
+def test_sighup_with_a_bad_file_changes_nothing_and_the_ledger_says_why(cluster, started, config):
+    begun_ns = time.monotonic_ns()
+    cluster.write("shunt.yaml", config("gpu1", "gpu2", "gpu3") + "colour: red\n")
+    cluster.shuntd.send_signal(signal.SIGHUP)
+    event = wait_for(lambda: cluster.events(begun_ns, what="reload refused"), "the refusal")[0]
+    assert f"{cluster.directory}/shunt.yaml:" in event["why"] and "colour" in event["why"]
+    assert set(cluster.states()) == {"gpu1", "gpu2", "gpu3"}
+
+
+@functools.lru_cache
+def edits():
+    return {
+        "an unknown key": (lambda t: t + "colour: red\n", r"shunt.yaml:\d+:1: .*colour"),
+        "half a file": (lambda t: t[:len(t) // 2], r"shunt.yaml:\d+:\d+: "),
+        "an empty file": (lambda t: "", r"shunt.yaml:\d+:\d+: "),
+        "another seed": (lambda t: t.replace("seed: 0x5eed", "seed: 0x6eed"), "seed can't change"),
+        "another socket": (lambda t: t.replace("shuntd.sock", "other.sock"), "control.socket can't change"),
+        "another size of the journal": (lambda t: t + "flows: {max: 2048}\n", "flows.max can't change"),
+        "an interface that is not there": (lambda t: t.replace("[eth0]", "[eth0, eth7]"), "eth7: no such interface"),
+    }
+
+
+@pytest.mark.parametrize("what", edits())
+def test_what_is_wrong_or_fixed_is_refused_and_changes_nothing(cluster, started, config, what):
+    edit, sentence = edits()[what]
+    said = refused(cluster, edit(config("gpu1", "gpu2", "gpu3", "gpu4")))
+    assert re.search(sentence, said), said
+
+
+def test_an_absent_file_changes_nothing(cluster, started):
+    (cluster.directory / "shunt.yaml").unlink()
+    with pytest.raises(RuntimeError):
+        cluster.shunt("config", "reload")
+    assert set(cluster.states().values()) == {"up"}
