@@ -148,7 +148,8 @@ install: all ## into $(DESTDIR)$(PREFIX)
 	install -D -m 755 $(BUILD)/shuntd $(DESTDIR)$(PREFIX)/sbin/shuntd
 	install -D -m 755 $(BUILD)/shunt-agent $(DESTDIR)$(PREFIX)/sbin/shunt-agent
 	install -D -m 755 $(BUILD)/shunt $(DESTDIR)$(PREFIX)/bin/shunt
-	install -D -m 644 user/man/shunt.8 $(DESTDIR)$(PREFIX)/share/man/man8/shunt.8
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 user/man/*.8
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man5 user/man/*.5
 	install -D -m 644 user/completion/shunt $(DESTDIR)$(PREFIX)/share/bash-completion/completions/shunt
 
 clean: ## remove the products
