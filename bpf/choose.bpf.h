@@ -1,112 +1,110 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * choose.bpf.h - which backend: the slot's owner if it is up, else its heir, else the same of a few other slots.
- * Reads tables that shuntd wrote; what it computes from a flow, user space computes with the same headers.
+ * choose.bpf.h - which backend: the slot's owner, if nothing speaks against it. What does is a state other than up, flows
+ * that are not where the hash says, or a segment that opens or ends a flow: those are flow.bpf.h's.
+ *
+ * What isn't journalled, UDP and fragments, goes to the owner if it is up, else to the heir, else to the same of a few
+ * other slots.
  */
 #ifndef SHUNT_CHOOSE_BPF_H
 #define SHUNT_CHOOSE_BPF_H
 
+#include "flow.bpf.h"
 #include "maps.bpf.h"
 #include "packet.bpf.h"
-#include "shunt/hash.h"
+#include "slot.bpf.h"
 
-static __always_inline __u32 packet_hash(const struct packet *p, const struct vip *vip)
-{
-	struct siphash_key key = { .k0 = flow_key.k0, .k1 = flow_key.k1 };
-	struct flow_words flow = { .w = { [4] = flow_word_l4(p->client_port, p->vip_port, p->protocol) } };
-
-	if (p->is_v6) {
-		flow.w[0] = p->client.half[0];
-		flow.w[1] = p->client.half[1];
-		flow.w[2] = p->vip.half[0];
-		flow.w[3] = p->vip.half[1];
-	} else {
-		flow.w[0] = flow_word_v4(p->client.addr.w[3], p->vip.addr.w[3]);
-	}
-	return flow_hash(&key, &flow, vip->hash_mask, p->is_v6);
-}
-
-/* The state word is one aligned load: whoever flips it, this packet sees the old state or the new one. */
-static __always_inline int backend_is_up(const struct backend *b)
-{
-	return BACKEND_WORD_STATE(*(const volatile __u32 *)&b->word) == BACKEND_UP;
-}
-
-/* Who serves a slot: its owner if it is up, or its heir if that is. */
+/* Who serves a packet. */
 struct served {
-	struct backend *backend; /* NULL: nobody */
+	struct backend *backend;
 	__u32 id;
-	int is_missing; /* the table or a record: a fault of shunt */
 };
 
-static __always_inline struct served slot_serve(void *table, __u32 slot)
+/* By its id, as a function returned it: 0: nobody; negative: FLOW_REASON(). */
+static __always_inline enum reason serve(struct served *s, int id)
 {
-	__u32 pair_index = slot / 2;
-	struct slot_pair *pair = bpf_map_lookup_elem(table, &pair_index);
-	struct served s = { 0 };
+	if (id < 0) {
+		__u32 reason = FLOW_REASON(id);
 
-	if (!pair)
-		return (struct served){ .is_missing = 1 };
-	s.id = pair->slot[slot & 1].owner;
-	s.backend = bpf_map_lookup_elem(&backends, &s.id);
-	if (s.backend && !backend_is_up(s.backend)) {
-		s.id = pair->slot[slot & 1].heir;
-		s.backend = bpf_map_lookup_elem(&backends, &s.id);
+		barrier_var(reason); /* the verifier is to see that it isn't GO_ON */
+		return reason < REASON_COUNT ? reason : REASON_TABLE_MISSING;
 	}
-	s.is_missing = !s.backend;
-	if (s.backend && !backend_is_up(s.backend))
-		s.backend = NULL;
-	return s;
+	if (!id)
+		return REASON_NO_BACKEND;
+	s->id = id;
+	s->backend = bpf_map_lookup_elem(&backends, &s->id);
+	return s->backend ? GO_ON : REASON_TABLE_MISSING;
 }
 
-/*
- * Owner and heir of `slot` are down: the id of the first of SHUNT_SLOT_TRIES other slots' that is up; 0: none; negative:
- * something is missing. A function of its own, which the verifier looks at once.
- */
-__noinline int slot_serve_elsewhere(__u32 pool, __u32 slot, __u32 hash, __u32 n_slots)
+/* The journal knows. The packet may be changed behind its pointers: into a RST. */
+static __always_inline enum reason choose_journalled(struct packet *p, struct vip *vip, __u32 slot, __u32 owner,
+						     __u32 heir, struct served *s)
 {
-	void *table = bpf_map_lookup_elem(&tables, &pool);
+	struct flow_job *job = flow_job_here();
+	int id;
 
-	if (!table)
-		return -1;
-	for (int i = 0; i < SHUNT_SLOT_TRIES; i++) {
-		struct served s;
-
-		slot = slot_after(slot, hash, n_slots);
-		s = slot_serve(table, slot);
-		if (s.is_missing)
-			return -1;
-		if (s.backend)
-			return s.id;
-	}
-	return 0;
+	if (!job)
+		return REASON_TABLE_MISSING;
+	job->key.client = p->client.addr;
+	job->key.vip = p->vip.addr;
+	job->key.client_port = p->client_port;
+	job->key.vip_port = p->vip_port;
+	job->key.protocol = p->protocol;
+	job->hash = p->hash;
+	job->slot = slot;
+	job->owner = owner;
+	job->heir = heir;
+	job->l3 = p->l3;
+	job->l4 = p->l4;
+	job->ip_bytes = p->ip_bytes;
+	job->frame_bytes = p->frame_bytes;
+	job->tcp_flags = p->tcp_flags;
+	job->is_v6 = p->is_v6;
+	job->is_icmp_error = p->is_icmp_error;
+	id = p->is_new_flow ? flow_open(p->ctx, vip) : flow_follow(p->ctx, vip);
+	packet_reload(p);
+	return serve(s, id);
 }
 
 /* Sets the backend and its id. */
-static __always_inline enum reason choose(struct packet *p, const struct vip *vip, struct served *chosen)
+static __always_inline enum reason choose(struct packet *p, struct vip *vip, struct served *s)
 {
-	__u32 n_slots = vip->n_slots, slot;
+	__u32 n_slots = vip->n_slots, number, heir;
+	__u32 flags = vip->flags;
+	int is_journalled = flags & VIP_JOURNAL && !p->is_fragment;
+	const struct slot *slot;
 	void *table;
-	int id;
 
-	if (!n_slots)
-		return REASON_NO_BACKEND;
+	p->hash = packet_hash(p, vip);
+	if (!n_slots) /* emptied: the flows that it had go on */
+		return is_journalled ? choose_journalled(p, vip, 0, 0, 0, s) : REASON_NO_BACKEND;
 	table = bpf_map_lookup_elem(&tables, &vip->table);
 	if (!table)
 		return REASON_TABLE_MISSING;
-	p->hash = packet_hash(p, vip);
-	slot = hash_slot(p->hash, n_slots);
-	*chosen = slot_serve(table, slot);
-	if (chosen->backend)
-		return GO_ON;
-	if (chosen->is_missing)
+	number = hash_slot(p->hash, n_slots);
+	slot = slot_look_up(table, number);
+	if (!slot)
 		return REASON_TABLE_MISSING;
-	id = slot_serve_elsewhere(vip->table, slot, p->hash, n_slots);
-	if (!id)
-		return REASON_NO_BACKEND;
-	chosen->id = id;
-	chosen->backend = bpf_map_lookup_elem(&backends, &id);
-	return chosen->backend ? GO_ON : REASON_TABLE_MISSING;
+	s->id = slot->owner;
+	heir = slot->heir;
+	s->backend = bpf_map_lookup_elem(&backends, &s->id);
+	if (!s->backend)
+		return REASON_TABLE_MISSING;
+	if (backend_is_up(s->backend) &&
+	    !((p->tcp_flags & TCP_FLAGS_OF_FLOWS) | (flags & (VIP_MIGRATING | VIP_CONFIRM)) |
+	      *(volatile __u32 *)&s->backend->detours))
+		return GO_ON;
+	if (is_journalled)
+		return choose_journalled(p, vip, number, s->id, heir, s);
+	if (backend_is_up(s->backend))
+		return GO_ON;
+	s->id = heir;
+	s->backend = bpf_map_lookup_elem(&backends, &s->id);
+	if (!s->backend)
+		return REASON_TABLE_MISSING;
+	if (backend_is_up(s->backend))
+		return GO_ON;
+	return serve(s, slot_serve_elsewhere(vip->table, number, p->hash, n_slots));
 }
 
 #endif

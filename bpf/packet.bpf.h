@@ -28,6 +28,12 @@
 /* A step's result when it has decided nothing: the next step is to look at the packet. */
 #define GO_ON ((enum reason)REASON_COUNT)
 
+/* RFC 9293 3.1, bits of the octet that holds them. */
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+
 #define VLAN_TAGS_MAX 2
 #define L3_MAX (ETH_HLEN + VLAN_TAGS_MAX * 4) /* largest offset of the IP header */
 #define OFFSET_MAX \
@@ -62,7 +68,8 @@ struct packet {
 	__u8 is_icmp_error;
 	__u8 is_fragment; /* it, or the packet that the ICMP error quotes */
 	__u8 is_later_fragment; /* not the first: no ports */
-	__u8 is_new_flow; /* TCP SYN without ACK */
+	__u8 tcp_flags; /* of a whole TCP segment; 0: it is none */
+	__u8 is_new_flow; /* TCP SYN without ACK, FIN or RST */
 	__u8 is_any_port; /* the VIP that was found takes every port */
 };
 

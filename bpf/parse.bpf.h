@@ -200,7 +200,8 @@ static __always_inline enum reason parse_ports(struct packet *p)
 		if (!tcp || tcp->doff < 5 || tcp->doff * 4 > l4_bytes)
 			p->flaw = REASON_TRUNCATED;
 		else
-			p->is_new_flow = tcp->syn && !tcp->ack;
+			p->tcp_flags = ((__u8 *)tcp)[13];
+		p->is_new_flow = (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_FIN | TCP_RST)) == TCP_SYN;
 	} else {
 		struct udphdr *udp = packet_at(p, p->l4, sizeof(*udp));
 

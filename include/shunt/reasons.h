@@ -10,32 +10,36 @@
 #define SHUNT_REASONS_H
 
 /* The balancer's walk. The order is the ABI: append only. */
-#define SHUNT_REASONS(X)                                                                                     \
-	X(FORWARDED, TX, "sent to its backend out of the interface it came in by")                           \
-	X(REDIRECTED, REDIRECT, "sent to its backend out of another interface")                              \
-	X(TOO_BIG, TX, "larger than the way to its backend carries: the sender was told the size that fits") \
-	X(NOT_IP, PASS, "neither IPv4 nor IPv6, or more than two VLAN tags: left to the host")               \
-	X(NOT_VIP, PASS, "not for a VIP, or neither TCP, UDP nor an ICMP error: left to the host")           \
-	X(UNPARSED, PASS,                                                                                    \
-	  "headers cut short or contradicting themselves before a VIP could be read: left to the host")      \
-	X(TRUNCATED, DROP, "for a VIP, but shorter than its own headers say")                                \
-	X(FRAGMENT, DROP, "fragment for a VIP whose hash needs the ports")                                   \
-	X(TTL_EXPIRED, DROP, "for a VIP, but its TTL or hop limit was 1 or less")                            \
-	X(NO_BACKEND, DROP, "no living backend in the VIP's pool")                                           \
-	X(NO_NEIGHBOUR, DROP, "its backend has no resolved link address or route")                           \
-	X(NO_ROOM, DROP, "no headroom for the outer header")                                                 \
-	X(ICMP_UNRELATED, DROP, "ICMP error to a VIP whose quote is not of a flow from that VIP")            \
-	X(TABLE_MISSING, DROP,                                                                               \
-	  "the VIP's table, its backend's record or its egress interface is missing: a fault of shunt")      \
-	X(PROBE_ANSWER, DROP, "heartbeat answer, taken in")                                                  \
-	X(PROBE_OLD, DROP, "heartbeat answer to a round already answered or no longer remembered")           \
-	X(PROBE_UNKNOWN, DROP, "heartbeat answer of an unknown discriminator or from another address")       \
-	X(PROBE_TTL, DROP, "heartbeat answer whose TTL or hop limit is not 255 (RFC 5082)")                  \
-	X(PROBE_MALFORMED, DROP, "heartbeat answer with a wrong length, version, flag or magic")             \
-	X(PROBE_UNASKED, DROP, "heartbeat answer to a round that was not asked")                             \
-	X(BAD_CHECKSUM, DROP, "for a VIP, but its IPv4 header doesn't match its checksum")                   \
-	X(TOO_BIG_UNTOLD, DROP,                                                                              \
-	  "larger than the way to its backend carries, and its sender can't be told (RFC 1122 3.2.2, RFC 4443 2.4)")
+#define SHUNT_REASONS(X)                                                                                             \
+	X(FORWARDED, TX, "sent to its backend out of the interface it came in by")                                   \
+	X(REDIRECTED, REDIRECT, "sent to its backend out of another interface")                                      \
+	X(TOO_BIG, TX, "larger than the way to its backend carries: the sender was told the size that fits")         \
+	X(NOT_IP, PASS, "neither IPv4 nor IPv6, or more than two VLAN tags: left to the host")                       \
+	X(NOT_VIP, PASS, "not for a VIP, or neither TCP, UDP nor an ICMP error: left to the host")                   \
+	X(UNPARSED, PASS,                                                                                            \
+	  "headers cut short or contradicting themselves before a VIP could be read: left to the host")              \
+	X(TRUNCATED, DROP, "for a VIP, but shorter than its own headers say")                                        \
+	X(FRAGMENT, DROP, "fragment for a VIP whose hash needs the ports")                                           \
+	X(TTL_EXPIRED, DROP, "for a VIP, but its TTL or hop limit was 1 or less")                                    \
+	X(NO_BACKEND, DROP, "no living backend in the VIP's pool")                                                   \
+	X(NO_NEIGHBOUR, DROP, "its backend has no resolved link address or route")                                   \
+	X(NO_ROOM, DROP, "no headroom for the outer header")                                                         \
+	X(ICMP_UNRELATED, DROP, "ICMP error to a VIP whose quote is not of a flow from that VIP")                    \
+	X(TABLE_MISSING, DROP,                                                                                       \
+	  "the VIP's table, its backend's record or its egress interface is missing: a fault of shunt")              \
+	X(PROBE_ANSWER, DROP, "heartbeat answer, taken in")                                                          \
+	X(PROBE_OLD, DROP, "heartbeat answer to a round already answered or no longer remembered")                   \
+	X(PROBE_UNKNOWN, DROP, "heartbeat answer of an unknown discriminator or from another address")               \
+	X(PROBE_TTL, DROP, "heartbeat answer whose TTL or hop limit is not 255 (RFC 5082)")                          \
+	X(PROBE_MALFORMED, DROP, "heartbeat answer with a wrong length, version, flag or magic")                     \
+	X(PROBE_UNASKED, DROP, "heartbeat answer to a round that was not asked")                                     \
+	X(BAD_CHECKSUM, DROP, "for a VIP, but its IPv4 header doesn't match its checksum")                           \
+	X(TOO_BIG_UNTOLD, DROP,                                                                                      \
+	  "larger than the way to its backend carries, and its sender can't be told (RFC 1122 3.2.2, RFC 4443 2.4)") \
+	X(ORPHAN_RESET, TX, "its backend is dead, or its flow was reset: the client was told")                       \
+	X(ORPHAN_DROPPED, DROP, "its backend is dead, and its VIP says drop or it can't be answered")                \
+	X(ORPHAN_UNTOLD, DROP, "its backend is dead; RSTs are paced, so the client is told later")                   \
+	X(SYN_POLICED, DROP, "SYN above its source's limit")
 
 /* The agent's program. */
 #define SHUNT_AGENT_REASONS(X)                                                                                       \

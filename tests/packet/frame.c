@@ -149,11 +149,11 @@ static void put_l4(struct frame *f, const struct spec *s, int family, size_t add
 	case IPPROTO_TCP:
 		put16(f, s->sport ? s->sport : 40000);
 		put16(f, s->dport);
-		put32(f, 0x01020304);
-		put32(f, 0x0a0b0c0d);
+		put32(f, s->is_exact || s->seq ? s->seq : SEQ);
+		put32(f, s->is_exact || s->ack ? s->ack : ACKNOWLEDGED);
 		put8(f, (unsigned)(5 + s->l4_length_off) << 4);
 		put8(f, s->tcp_flags ? s->tcp_flags : 0x10);
-		put16(f, 0x2000);
+		put16(f, s->is_exact ? 0 : 0x2000);
 		put32(f, 0);
 		checksum_at = at + 16;
 		break;

@@ -42,6 +42,8 @@ struct spec {
 	uint16_t id; /* 4 */
 	uint16_t sport, dport; /* (40000), required */
 	uint8_t tcp_flags; /* (ACK) */
+	uint32_t seq, ack; /* host order */
+	int is_exact; /* seq and ack are what is said, 0 too, and the window is 0 (a number each) */
 	const void *data; /* (a pattern) */
 	size_t data_bytes; /* behind the TCP, UDP or ICMP header */
 	uint8_t icmp_type, icmp_code;
@@ -60,6 +62,10 @@ struct spec {
 #define CLIENT_4 "198.51.100.7"
 #define CLIENT_6 "2001:db8:c::7"
 extern const uint8_t mac_client[MAC_BYTES], mac_balancer[MAC_BYTES];
+
+/* TCP's numbers where a spec says nothing. */
+#define SEQ 0x01020304U
+#define ACKNOWLEDGED 0x0a0b0c0dU
 
 void frame_build(struct frame *out, const struct spec *spec);
 

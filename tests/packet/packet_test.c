@@ -81,6 +81,33 @@ static uint32_t spec_hash(const struct spec *s)
 	return world_hash(s->src ?: client, s->dst, s->protocol ?: IPPROTO_TCP, s->sport ?: 40000, s->dport, is_any);
 }
 
+/* The RST in answer to a segment: RFC 9293 3.10.7.1. */
+static void reset_expect(struct frame *out, const struct spec *s)
+{
+	uint8_t flags = s->tcp_flags ?: 0x10;
+	bool is_ack = flags & 0x10;
+	size_t length = s->data_bytes - 4 * (size_t)s->l4_length_off + (flags & 0x01) + (flags >> 1 & 1);
+	struct spec rst = {
+		.dst_mac = mac_client,
+		.src_mac = mac_balancer,
+		.tags = s->tags,
+		.family = s->family,
+		.src = s->dst,
+		.dst = s->src
+			       ?: s->family == 6 ? CLIENT_6
+						 : CLIENT_4,
+		.fragment = s->family == 6 ? 0 : 0x4000,
+		.sport = s->dport,
+		.dport = s->sport ?: 40000,
+		.is_exact = 1,
+		.seq = is_ack ? s->ack ?: ACKNOWLEDGED : 0,
+		.ack = is_ack ? 0 : (s->seq ?: SEQ) + (uint32_t)length,
+		.tcp_flags = is_ack ? 0x04 : 0x14,
+	};
+
+	frame_build(out, &rst);
+}
+
 /* The frame that shall leave. */
 static void row_expect(struct frame *out, const struct row *row)
 {
@@ -113,6 +140,10 @@ static void row_expect(struct frame *out, const struct row *row)
 		};
 
 		frame_build(out, &answer);
+		return;
+	}
+	if (row->leaves == RESET) {
+		reset_expect(out, &s);
 		return;
 	}
 	s.ttl = (uint8_t)((s.ttl ?: 64) - 1);
@@ -167,7 +198,7 @@ static void row_test(void **state)
 		return;
 	row_expect(&want, row);
 	assert_frame(&got.frame, &want);
-	if (is_sent(got.action) && !row->in.l4_length_off && !row->in.quote)
+	if (is_sent(got.action) && (row->leaves == RESET || !row->in.l4_length_off) && !row->in.quote)
 		assert_null(frame_fault(&got.frame, 1));
 }
 
@@ -329,7 +360,7 @@ static void only_a_syn_without_ack_is_a_new_flow(void **state)
 
 static void a_dropped_packet_counts_for_its_vip_only(void **state)
 {
-	struct spec spec = { .dst = VIP_4, .dport = POOL_DOWN };
+	struct spec spec = { .dst = VIP_4, .dport = POOL_DOWN, .tcp_flags = 0x02 };
 	struct traffic vip[2], backend[2];
 	struct frame in;
 	struct run got;
@@ -410,7 +441,7 @@ static void an_icmp_error_goes_where_its_flow_goes(void **state)
 
 static void a_flipped_word_moves_the_next_packet(void **state)
 {
-	struct spec spec = { .dst = VIP_4, .dport = POOL_MANY, .sport = 4711 };
+	struct spec spec = { .dst = VIP_4, .dport = POOL_MANY, .sport = 4711, .protocol = IPPROTO_UDP };
 	struct frame in;
 	uint32_t owner, heir;
 
@@ -430,7 +461,9 @@ static void owner_and_heir_down_goes_to_one_of_eight_other_slots_and_no_farther(
 
 	(void)state;
 	for (unsigned i = 0; i < 300; i++) {
-		struct spec spec = { .dst = VIP_4, .dport = POOL_FEW, .sport = (uint16_t)(1024 + i) };
+		struct spec spec = {
+			.dst = VIP_4, .dport = POOL_FEW, .sport = (uint16_t)(1024 + i), .tcp_flags = 0x02
+		};
 		uint32_t hash = spec_hash(&spec), slot = hash_slot(hash, FEW_SLOTS);
 		bool expect = world_few_served(slot);
 		struct frame in;

@@ -14,6 +14,7 @@ enum leaves {
 	IN_IPV4, /* the same behind an IPv4 header */
 	IN_IPV6,
 	ANSWERED, /* turned back by the VIP with the ICMP error that says `mtu` */
+	RESET, /* turned back by the VIP as a RST */
 };
 
 struct row {

@@ -81,7 +81,9 @@ static int put_table(uint32_t pool, const struct slot *slots, uint32_t n_slots)
 static int put_vip(const char *address, int protocol, uint16_t port, uint32_t pool, uint32_t n_slots, bool source_only)
 {
 	struct vip_key key = { .address = address_of(address), .port = htons(port), .protocol = (uint8_t)protocol };
-	struct vip vip = { .id = pool, .table = pool, .n_slots = n_slots };
+	struct vip vip = {
+		.id = pool, .table = pool, .n_slots = n_slots, .flags = protocol == IPPROTO_TCP ? VIP_JOURNAL : 0
+	};
 	struct vip4_key key4 = { .address = key.address.w[3], .port = key.port, .protocol = key.protocol };
 	bool is_v6 = key.address.w[2] != SHUNT_V4_MAPPED;
 
@@ -164,6 +166,9 @@ int world_open(void)
 	if (!skel)
 		return -errno;
 	memcpy((void *)&skel->rodata->flow_key, &key, sizeof(key));
+	bpf_map__set_max_entries(skel->maps.flows, FLOWS_MAX);
+	bpf_map__set_max_entries(skel->maps.journal, FLOWS_MAX);
+	bpf_map__set_max_entries(skel->maps.journal_free, FLOWS_MAX);
 	err = shunt_bpf__load(skel);
 	return err ?: put_pools() ?: put_vips() ?: put(skel->maps.egress, &elsewhere, &loopback);
 }

@@ -49,6 +49,7 @@ enum pool {
 #define MANY_FIRST 1000 /* id of the first of the 100 */
 #define MANY 100
 #define FEW_SLOTS 251 /* the least that a configuration may ask for */
+#define FLOWS_MAX 4096 /* entries of the journal */
 #define WORLD_SEED 0x5eed0123456789abULL
 #define MTU 1500
 #define MTU_SMALL 600

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * slot.bpf.h - from a packet to its slot, and who serves a slot. Reads tables that shuntd wrote; what is computed here
+ * from a flow, user space computes with the same headers. Which flow stays where is flow.bpf.h's.
+ */
+#ifndef SHUNT_SLOT_BPF_H
+#define SHUNT_SLOT_BPF_H
+
+#include "maps.bpf.h"
+#include "packet.bpf.h"
+#include "shunt/hash.h"
+
+static __always_inline __u32 packet_hash(const struct packet *p, const struct vip *vip)
+{
+	struct siphash_key key = { .k0 = flow_key.k0, .k1 = flow_key.k1 };
+	struct flow_words flow = { .w = { [4] = flow_word_l4(p->client_port, p->vip_port, p->protocol) } };
+
+	if (p->is_v6) {
+		flow.w[0] = p->client.half[0];
+		flow.w[1] = p->client.half[1];
+		flow.w[2] = p->vip.half[0];
+		flow.w[3] = p->vip.half[1];
+	} else {
+		flow.w[0] = flow_word_v4(p->client.addr.w[3], p->vip.addr.w[3]);
+	}
+	return flow_hash(&key, &flow, vip->hash_mask, p->is_v6);
+}
+
+/* The state word is one aligned load: whoever flips it, this packet sees the old state or the new one. */
+static __always_inline __u32 backend_state(const struct backend *b)
+{
+	return BACKEND_WORD_STATE(*(const volatile __u32 *)&b->word);
+}
+
+static __always_inline int backend_is_up(const struct backend *b)
+{
+	return backend_state(b) == BACKEND_UP;
+}
+
+/* The state of a backend by its id; BACKEND_UNUSED: there is none. */
+static __always_inline __u32 backend_state_of(__u32 id)
+{
+	struct backend *b = bpf_map_lookup_elem(&backends, &id);
+
+	return b ? backend_state(b) : BACKEND_UNUSED;
+}
+
+/* Owner and heir of a slot of a table; NULL: the table is shorter. */
+static __always_inline const struct slot *slot_look_up(void *table, __u32 slot)
+{
+	__u32 pair_index = slot / 2;
+	struct slot_pair *pair = bpf_map_lookup_elem(table, &pair_index);
+
+	return pair ? &pair->slot[slot & 1] : NULL;
+}
+
+/*
+ * Owner and heir of `slot` don't take new flows: the id of the first of SHUNT_SLOT_TRIES other slots' that does; 0: none;
+ * negative: something is missing. A function of its own, which the verifier looks at once.
+ */
+__noinline int slot_serve_elsewhere(__u32 pool, __u32 slot, __u32 hash, __u32 n_slots)
+{
+	void *table = bpf_map_lookup_elem(&tables, &pool);
+
+	if (!table)
+		return -1;
+	/* 64 bits: a counter of 32 would share its place on the stack, and the verifier would lose it. */
+	for (__u64 i = 0; i < SHUNT_SLOT_TRIES; i++) {
+		const struct slot *other;
+		struct backend *b;
+		__u32 id;
+
+		slot = slot_after(slot, hash, n_slots);
+		other = slot_look_up(table, slot);
+		if (!other)
+			return -1;
+		id = other->owner;
+		b = bpf_map_lookup_elem(&backends, &id);
+		if (b && !backend_is_up(b)) {
+			id = other->heir;
+			b = bpf_map_lookup_elem(&backends, &id);
+		}
+		if (!b)
+			return -1;
+		if (backend_is_up(b))
+			return id;
+	}
+	return 0;
+}
+
+#endif
