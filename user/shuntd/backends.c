@@ -85,8 +85,8 @@ static void backend_down(struct shuntd *s, struct backend_run *b, uint32_t word,
 	word_seen(b, word, at_ns);
 	admission_reset(&b->admission, true);
 	ledger_add(s->ledger, at_ns, "backend", b->conf.name, "down", backend_verdict_name(word), evidence);
+	journal_tell(s->journal, b->id); /* first: the heirs are chosen already, these are the heirs' heirs */
 	pool_follow(b, false);
-	journal_tell(s->journal, b->id);
 }
 
 void backends_event(struct shuntd *s, const struct event *e)
@@ -503,6 +503,7 @@ int backend_join(struct shuntd *s, struct backend_run *b)
 
 	if (getrandom(&salt, sizeof(salt), 0) != sizeof(salt))
 		return -EIO;
+	dataplane_forget_backend(s->dataplane, b->id);
 	memset(session, 0, sizeof(*session));
 	session->your_discriminator = reflector_discriminator(&b->conf.address);
 	session->address = b->conf.address;

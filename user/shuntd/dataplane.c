@@ -455,6 +455,25 @@ int dataplane_backend_traffic(struct dataplane *dp, uint32_t backend, struct tra
 	return traffic_sum(dp, dp->skel->maps.backend_stats, backend, out);
 }
 
+static void traffic_forget(struct dataplane *dp, const struct bpf_map *map, uint32_t id)
+{
+	struct traffic *values = calloc((size_t)dp->n_cpus, sizeof(*values));
+
+	if (values)
+		bpf_map_update_elem(bpf_map__fd(map), &id, values, BPF_ANY);
+	free(values);
+}
+
+void dataplane_forget_vip(struct dataplane *dp, uint32_t vip)
+{
+	traffic_forget(dp, dp->skel->maps.vip_stats, vip);
+}
+
+void dataplane_forget_backend(struct dataplane *dp, uint32_t backend)
+{
+	traffic_forget(dp, dp->skel->maps.backend_stats, backend);
+}
+
 int dataplane_reasons(struct dataplane *dp, uint64_t out[REASON_COUNT])
 {
 	__u64 *values = calloc((size_t)dp->n_cpus, sizeof(*values));

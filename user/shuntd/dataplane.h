@@ -72,6 +72,8 @@ int dataplane_add_egress(struct dataplane *dp, unsigned ifindex);
 
 /* Sums over CPUs. 0 or -errno. */
 int dataplane_vip_traffic(struct dataplane *dp, uint32_t vip, struct traffic *out);
+void dataplane_forget_vip(struct dataplane *dp, uint32_t vip); /* the id is another's now: its traffic begins at 0 */
+void dataplane_forget_backend(struct dataplane *dp, uint32_t backend);
 int dataplane_backend_traffic(struct dataplane *dp, uint32_t backend, struct traffic *out);
 int dataplane_reasons(struct dataplane *dp, uint64_t out[REASON_COUNT]);
 

@@ -308,8 +308,12 @@ static void vip_add(struct shuntd *s, const struct plan_change *c)
 {
 	const struct config_vip *conf = vip_conf(s->config, c->name);
 	struct vip_run *v = vip_run_add(s, conf, pool_find(s, s->config->pools[conf->pool].name));
-	int err = v ? vip_load(s, v) : -ENOMEM;
+	int err = -ENOMEM;
 
+	if (v) {
+		dataplane_forget_vip(s->dataplane, v->id);
+		err = vip_load(s, v);
+	}
 	if (err)
 		failed(s, c, err);
 }
