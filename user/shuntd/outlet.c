@@ -14,7 +14,7 @@
 #include "core/segment.h"
 
 #define BATCH 64
-#define SEND_BUFFER_BYTES (4 << 20) /* chosen: some 5,000 segments, as the kernel counts them */
+#define SEND_BUFFER_BYTES (32 << 20) /* chosen: 80,000 segments, should their neighbours be slow to answer */
 
 struct batch {
 	int fd; /* -1: the kernel doesn't know this family, so there is no client of it */
