@@ -59,6 +59,33 @@ def pretender(place):
     listener.close()
 
 
+@pytest.fixture
+def scripted(place):
+    """Stands in for the daemon: answers every request as a function says, {"result"} or {"error"}; keeps the requests."""
+    listener = socket.socket(socket.AF_UNIX)
+    requests = []
+
+    def start(answer):
+        listener.bind(f"{place}/shuntd.sock")
+        listener.listen()
+
+        def run():
+            while True:
+                try:
+                    client, _ = listener.accept()
+                except OSError:
+                    return
+                request = json.loads(client.makefile().readline())
+                requests.append(request)
+                client.sendall(json.dumps(answer(request)).encode() + b"\n")
+                client.close()
+        threading.Thread(target=run, daemon=True).start()
+        return f"{place}/shuntd.sock", requests
+    yield start
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+
+
 # ---- without a daemon ----
 
 def test_help_is_there_at_each_level():
@@ -166,6 +193,170 @@ def test_config_check_names_the_place_of_what_is_wrong(place):
     missing = shunt("config", "check", f"{place}/none.yaml")
     assert missing.returncode == 1 and "No such file" in missing.stderr
     assert shunt("config", "check", place).returncode == 1
+
+
+# ---- draining, against a script ----
+
+def backend(**wanted):
+    return {"name": "gpu1", "state": "draining", "live": 0, "draining": "drained", "deadline_us": None, "drained": False,
+            "cut": None, "notes": [], "text": "gpu1: draining", **wanted}
+
+
+def drain_script(*looks, **first):
+    """The reply to drain, then what each look at the backend shows; the last for ever."""
+    looks = list(looks)
+
+    def answer(request):
+        if request["command"] == "show":
+            return {"result": [looks.pop(0) if len(looks) > 1 else looks[0]]}
+        return {"result": backend(**first)}
+    return answer
+
+
+@pytest.mark.parametrize("argv, args", [
+    (["gpu1"], {}), (["gpu1", "deadline", "10m"], {"within_ns": 600 * 10**9}), (["gpu1", "--deadline", "10m"], {"within_ns": 600 * 10**9}),
+    (["--deadline=1500us", "gpu1"], {"within_ns": 1500000}), (["gpu1", "dead", "2s"], {"within_ns": 2 * 10**9})], ids=str)
+def test_drain_says_what_the_daemon_did(scripted, argv, args):
+    path, requests = scripted(drain_script(live=12, text="gpu1: draining, 12 live flows"))
+    done = shunt("-s", path, "backend", "drain", *argv)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "gpu1: draining, 12 live flows\n", "")
+    assert requests == [{"object": "backend", "command": "drain", "args": {"name": "gpu1", **args}}]
+
+
+@pytest.mark.parametrize("words", [["wait"], ["--wait"], ["deadline", "10m", "wait"], ["--wait", "--deadline", "10m"]], ids=" ".join)
+def test_drain_waits_and_shows_how_many_are_left(scripted, words):
+    path, requests = scripted(drain_script(backend(live=2), backend(live=1), backend(drained=True, cut=0), live=3))
+    done = shunt("-s", path, "backend", "drain", "gpu1", *words)
+    first, *between, last = done.stdout.splitlines()
+    assert (done.returncode, first, last, done.stderr) == (0, "gpu1: 2 flows left", "gpu1: drained", "")
+    assert set(between) <= {"gpu1: 1 flow left"}  # a line a second is enough for a log
+    assert [r["command"] for r in requests] == ["drain", "show", "show", "show"]
+
+
+def test_drain_on_a_terminal_rewrites_one_line(scripted):
+    path, _ = scripted(drain_script(backend(live=2, deadline_us=61 * 10**6), backend(live=1), backend(drained=True, cut=0)))
+    master, slave = os.openpty()
+    p = subprocess.Popen([BUILD / "shunt", "-s", path, "backend", "drain", "gpu1", "wait"], stdout=slave, stderr=slave)
+    os.close(slave)
+    shown = b""
+    with open(master, "rb", buffering=0) as terminal:
+        try:
+            while piece := terminal.read(4096):
+                shown += piece
+        except OSError:
+            pass  # its other end is closed
+    assert p.wait(10) == 0
+    assert shown == (b"\rgpu1: 2 flows left, cut in 61 s\x1b[K\rgpu1: 1 flow left\x1b[K\r\ngpu1: drained\r\n")
+
+
+@pytest.mark.parametrize("end, words", [
+    (backend(drained=True, cut=3), "gpu1: 3 flows were cut at the deadline"),
+    (backend(drained=True, cut=1), "gpu1: 1 flow was cut at the deadline"),
+    (backend(state="up", draining=None), "gpu1 was put back into service meanwhile"),
+    (backend(state="down", live=5), "gpu1 went down before its flows had ended")], ids=["cut", "cut-one", "undrained", "died"])
+def test_wait_that_does_not_end_well_is_a_failure(scripted, end, words):
+    path, _ = scripted(drain_script(backend(live=5), end))
+    done = shunt("-s", path, "backend", "drain", "gpu1", "wait")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "gpu1: 5 flows left\n", f"shunt: {words}\n")
+    as_json = shunt("-j", "-s", path, "backend", "drain", "gpu1", "wait")
+    assert (as_json.returncode, json.loads(as_json.stdout), as_json.stderr) == (1, {"error": words}, "")
+
+
+@pytest.mark.parametrize("signo", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_wait_leaves_the_drain_on_and_says_so(scripted, signo):
+    path, requests = scripted(drain_script(backend(live=5)))
+    p = subprocess.Popen([BUILD / "shunt", "-s", path, "backend", "drain", "gpu1", "wait"], stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True)
+    assert p.stdout.readline() == "gpu1: 5 flows left\n"
+    p.send_signal(signo)
+    _, complaint = p.communicate(timeout=30)
+    assert (p.returncode, complaint) == (-signo, "shunt: gpu1 goes on draining: 5 flows left\n")
+    assert {r["command"] for r in requests} == {"drain", "show"}
+
+
+def test_wait_that_loses_the_daemon_is_a_failure(scripted, place):
+    def answer(request):
+        if request["command"] == "drain":
+            os.unlink(f"{place}/shuntd.sock")
+            return {"result": backend(live=1)}
+    path, _ = scripted(answer)
+    done = shunt("-s", path, "backend", "drain", "gpu1", "wait")
+    assert done.returncode == 1 and "not running" in done.stderr
+
+
+def test_notes_go_to_stderr_and_to_json(scripted):
+    notes = ["gpu1 was draining already", "warning: no backend of pool gpus takes new flows now"]
+    path, _ = scripted(drain_script(notes=notes))
+    done = shunt("-s", path, "backend", "drain", "gpu1")
+    assert (done.returncode, done.stdout) == (0, "gpu1: draining\n")
+    assert done.stderr == "".join(f"shunt: {note}\n" for note in notes)
+    as_json = shunt("-j", "-s", path, "backend", "drain", "gpu1")
+    assert (as_json.returncode, json.loads(as_json.stdout)["notes"], as_json.stderr) == (0, notes, "")
+
+
+def test_nobody_waits_for_a_backend_that_is_down(scripted):
+    path, requests = scripted(drain_script(state="down", text="gpu1: down, 0 live flows", notes=["gpu1 is down"]))
+    done = shunt("-s", path, "backend", "drain", "gpu1", "wait")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "gpu1: down, 0 live flows\n", "shunt: gpu1 is down\n")
+    assert len(requests) == 1
+
+
+# ---- flows, against a script ----
+
+def flow_script(n, page):
+    """n flows on entries 0 to n - 1, and so many to a page; every third is on gpu2."""
+    def answer(request):
+        first = request["args"].get("from", 0)
+        end = min(first + page, first + request["args"].get("limit", page), n)
+        following = end if end < n else None
+        if request["command"] == "show":
+            return {"result": {"flows": [{"client": f"192.0.2.1:{i}", "detour": i == 0} for i in range(first, end)], "next": following}}
+        names = ["gpu1" if i % 3 else "gpu2" for i in range(first, end)]
+        return {"result": {"counts": [{"backend": name, "open": names.count(name), "closing": 1, "closed": 0, "detours": 2}
+                                      for name in sorted(set(names))], "next": following}}
+    return answer
+
+
+def test_flow_show_puts_pages_together_and_says_how_many_more(scripted):
+    path, requests = scripted(flow_script(25, 10))
+    done = shunt("-j", "-s", path, "flow", "show", "vip", "chat", "detours")
+    assert [f["client"] for f in json.loads(done.stdout)["flows"]] == [f"192.0.2.1:{i}" for i in range(25)]
+    assert [r["args"] for r in requests] == [{"vip": "chat", "detours": True, "from": i, "limit": 1000 - i} for i in (0, 10, 20)]
+    some = json.loads(shunt("-j", "-s", path, "flow", "show", "limit", "13").stdout)
+    assert (len(some["flows"]), some["more"]) == (13, 25 + 6 - 13)  # the script counts a closing one more for each row
+    plain = shunt("-s", path, "flow", "show", "limit", "13")
+    assert plain.returncode == 0 and len(plain.stdout.splitlines()) == 14 and "yes" in plain.stdout.splitlines()[1]
+    assert plain.stderr == "shunt: and 18 more: 'limit N' shows as many as you like\n"
+
+
+def test_flow_count_adds_pages_up(scripted):
+    path, requests = scripted(flow_script(25, 10))
+    count = json.loads(shunt("-j", "-s", path, "flow", "count", "state", "open").stdout)
+    assert count["counts"] == [{"backend": "gpu1", "open": 16, "closing": 3, "closed": 0, "detours": 6},
+                               {"backend": "gpu2", "open": 9, "closing": 3, "closed": 0, "detours": 6}]
+    assert count["total"] == {"open": 25, "closing": 6, "closed": 0, "detours": 12}
+    assert all(r["args"]["state"] == "open" for r in requests)
+
+
+def test_what_fails_between_pages_is_a_failure(scripted):
+    def answer(request):
+        if request["args"]["from"]:
+            return {"error": "out of memory", "code": 1}
+        return {"result": {"flows": [], "counts": [], "next": 5}}
+    path, _ = scripted(answer)
+    for command in ("show", "count"):
+        done = shunt("-s", path, "flow", command)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", "shunt: out of memory\n")
+
+
+def test_flow_reset_and_reload_say_what_was_done(scripted):
+    texts = {"reset": "3 flows reset", "reload": "backend gpu4 added to pool gpus\nVIP x removed\n"}
+    path, requests = scripted(lambda request: {"result": {"text": texts[request["command"]]}})
+    assert shunt("-s", path, "flow", "reset", "client", "192.0.2.0/24").stdout == "3 flows reset\n"
+    assert shunt("-s", path, "flow", "reset", "all").stdout == "3 flows reset\n"
+    assert shunt("-s", path, "config", "reload").stdout == texts["reload"]
+    assert shunt("-s", path, "config", "reload", "--force").stdout == texts["reload"]
+    assert [r["args"] for r in requests] == [{"client": "192.0.2.0/24"}, {"all": True}, {}, {"force": True}]
 
 
 # ---- with one ----

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #define GAP "  " /* between columns */
-#define PROGRESS_PERIOD_S 1 /* between lines of progress where they are not a terminal's, chosen */
+#define PROGRESS_PERIOD_NS 1000000000LL /* between lines of progress where they are not a terminal's, chosen */
 
 /* Three significant digits and a unit: 999 -> "999", 12345 -> "12.3 k". */
 static void scaled_format(char *text, size_t size, double value, const char *const *units, size_t n_units, double step)
@@ -273,8 +273,9 @@ static void note(const char *text)
 static void progress(const char *text)
 {
 	static bool unfinished;
-	static time_t next;
-	struct timespec now;
+	static int64_t next_ns;
+	struct timespec t;
+	int64_t now_ns;
 
 	if (isatty(STDOUT_FILENO)) {
 		if (text)
@@ -283,11 +284,12 @@ static void progress(const char *text)
 			putchar('\n');
 		unfinished = text;
 	} else if (text) {
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		if (now.tv_sec < next)
+		clock_gettime(CLOCK_MONOTONIC, &t);
+		now_ns = t.tv_sec * 1000000000LL + t.tv_nsec;
+		if (now_ns < next_ns)
 			return;
 		puts(text);
-		next = now.tv_sec + PROGRESS_PERIOD_S;
+		next_ns = now_ns + PROGRESS_PERIOD_NS;
 	}
 	fflush(stdout);
 }
