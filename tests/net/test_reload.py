@@ -30,6 +30,20 @@ def started(cluster, shuntd, config):
     return time.monotonic_ns()
 
 
+def load_on(cluster, *names):
+    """Streams opened at a steady pace, when each of these backends has some."""
+    load = cluster.start_load(40)
+    wait_for(lambda: {b["name"] for b in cluster.shunt("backend", "show") if b["live"]} >= set(names), f"streams on {names}")
+    return load
+
+
+def unbroken(cluster, load):
+    """The streams' backends, of which none broke."""
+    records = cluster.load_end(load)
+    assert [r for r in records if r["error"]] == []
+    return {r["backend"] for r in records}
+
+
 def reload(cluster, text, *words):
     """The sentences of what changed. Returns when the flows are led over."""
     begun_ns = time.monotonic_ns()
@@ -67,7 +81,7 @@ def downs(cluster, since_ns):
 
 def test_a_backend_that_is_added_serves_and_no_stream_breaks(cluster, started, config):
     before, were = mapping(cluster), ids(cluster)
-    load = cluster.start_load(40)
+    load = load_on(cluster, "gpu1", "gpu2", "gpu3")
     assert reload(cluster, config("gpu1", "gpu2", "gpu3", "gpu4")) == ["backend gpu4 added to pool gpus"]
     cluster.wait_states(gpu4="up")
     after = mapping(cluster)
@@ -75,22 +89,19 @@ def test_a_backend_that_is_added_serves_and_no_stream_breaks(cluster, started, c
     assert {after[p] for p in PORTS if after[p] != before[p]} == {"gpu4"}
     assert were.items() <= ids(cluster).items()
     wait_for(lambda: "gpu4" in {a["backend"] for a in cluster.ask(VIP4, 16)}, "gpu4 in service")
-    records = cluster.load_end(load)
-    assert records and [r for r in records if r["error"]] == []
+    unbroken(cluster, load)
     assert downs(cluster, started) == []
 
 
 def test_a_backend_that_is_removed_drains_and_no_stream_breaks(cluster, started, config):
-    load = cluster.start_load(40)
-    wait_for(lambda: cluster.shunt("backend", "show", "gpu2")[0]["live"], "streams on gpu2")
+    load = load_on(cluster, "gpu2")
     begun_ns = time.monotonic_ns()
     assert reload(cluster, config("gpu1", "gpu3")) == ["backend gpu2 removed from pool gpus"]
     assert cluster.states()["gpu2"] == "draining"
     assert set(mapping(cluster).values()) == {"gpu1", "gpu3"}
     assert {a["backend"] for a in cluster.ask(VIP4, 16)} == {"gpu1", "gpu3"}
     wait_for(lambda: cluster.events(begun_ns, object="backend", name="gpu2", what="drained"), "gpu2 drained")
-    records = cluster.load_end(load)
-    assert records and [r for r in records if r["error"]] == []
+    unbroken(cluster, load)
     assert downs(cluster, started) == []
 
 
@@ -106,8 +117,7 @@ def test_a_backend_that_is_removed_is_forgotten_when_no_flow_names_it(cluster, s
 
 
 def test_a_removal_by_force_cuts_its_streams(cluster, started, config):
-    load = cluster.start_load(40)
-    wait_for(lambda: cluster.shunt("backend", "show", "gpu2")[0]["live"], "streams on gpu2")
+    load = load_on(cluster, "gpu2")
     begun_ns = time.monotonic_ns()
     reload(cluster, config("gpu1", "gpu3"), "force")
     cut = wait_for(lambda: cluster.events(begun_ns, object="backend", name="gpu2", what="cut"), "gpu2 cut")[0]
@@ -118,13 +128,12 @@ def test_a_removal_by_force_cuts_its_streams(cluster, started, config):
 
 
 def test_a_weight_moves_no_more_than_it_must_and_breaks_no_stream(cluster, started, config):
-    load = cluster.start_load(40)
+    load = load_on(cluster, "gpu1", "gpu2", "gpu3")
     before = {s["backend"]: s["owner"] for s in cluster.shunt("slot", "show")}
     assert reload(cluster, config("gpu1", "gpu2", "gpu3", gpu2=", weight: 300")) == ["backend gpu2: weight 100 becomes 300"]
     after = {s["backend"]: s["owner"] for s in cluster.shunt("slot", "show")}
     assert after["gpu2"] > 1.5 * before["gpu2"]
-    records = cluster.load_end(load)
-    assert records and [r for r in records if r["error"]] == []
+    unbroken(cluster, load)
     assert set(cluster.states().values()) == {"up"}
 
 
@@ -136,12 +145,11 @@ def test_another_order_of_lines_is_no_change(cluster, started, config):
 
 
 def test_another_number_of_slots_breaks_no_stream(cluster, started, config):
-    load = cluster.start_load(40)
+    load = load_on(cluster, "gpu1", "gpu2", "gpu3")
     assert reload(cluster, config("gpu1", "gpu2", "gpu3", slots=2039)) == ["pool gpus: slots 1021 becomes 2039"]
     assert {v["slots"] for v in cluster.shunt("vip", "show")} == {2039}
     assert len({a["backend"] for a in cluster.ask(VIP4, 32)}) == 3
-    records = cluster.load_end(load)
-    assert records and [r for r in records if r["error"]] == []
+    unbroken(cluster, load)
 
 
 def test_another_address_makes_another_backend(cluster, started, config):
@@ -167,28 +175,23 @@ def two_pools(cluster, chat):
 
 def test_a_vip_goes_to_another_pool_and_no_stream_breaks(cluster, shuntd):
     shuntd(two_pools(cluster, "low"))
-    load = cluster.start_load(40)
-    wait_for(lambda: cluster.shunt("backend", "show", "gpu1")[0]["live"], "streams on gpu1")
+    load = load_on(cluster, "gpu1", "gpu2")
     assert reload(cluster, two_pools(cluster, "high")) == ["vip chat4: pool low becomes high"]
     assert {a["backend"] for a in cluster.ask(VIP4, 16)} == {"gpu3", "gpu4"}
     assert {a["backend"] for a in cluster.ask(VIP4, 16, port=8001)} == {"gpu1", "gpu2"}
-    records = cluster.load_end(load)
-    assert records and [r for r in records if r["error"]] == []
-    assert {r["backend"] for r in records} == {"gpu1", "gpu2", "gpu3", "gpu4"}
+    assert unbroken(cluster, load) == {"gpu1", "gpu2", "gpu3", "gpu4"}
 
 
 def test_a_pool_that_is_removed_drains_when_its_vip_has_left(cluster, shuntd, config):
     shuntd(two_pools(cluster, "low"))
-    load = cluster.start_load(40)
-    wait_for(lambda: cluster.shunt("backend", "show", "gpu1")[0]["live"], "streams on gpu1")
+    load = load_on(cluster, "gpu1", "gpu2")
     text = two_pools(cluster, "high").replace("pool: low", "pool: high")
     at = text.index("  - name: low")
     text = text[:at] + text[text.index("  - name: high"):]
     reload(cluster, text)
     assert cluster.states()["gpu1"] == cluster.states()["gpu2"] == "draining"
     assert {a["backend"] for a in cluster.ask(VIP4, 16, port=8001)} == {"gpu3", "gpu4"}
-    records = cluster.load_end(load)
-    assert records and [r for r in records if r["error"]] == []
+    unbroken(cluster, load)
     assert {s["pool"] for s in cluster.shunt("slot", "show")} == {"high"}
 
 
@@ -262,3 +265,26 @@ def test_an_absent_file_changes_nothing(cluster, started):
     with pytest.raises(RuntimeError):
         cluster.shunt("config", "reload")
     assert set(cluster.states().values()) == {"up"}
+
+
+def test_interfaces_come_and_go(cluster, started, config):
+    def attached():
+        return "xdp" in cluster.balancer.run("ip", "link", "show", "dev", "lo")
+
+    text = config("gpu1", "gpu2", "gpu3")
+    assert not attached()
+    assert reload(cluster, text.replace("[eth0]", "[eth0, lo]")) == ["interface lo added"]
+    assert attached() and [i["name"] for i in cluster.shunt("stats", "show")["interfaces"]] == ["eth0", "lo"]
+    assert reload(cluster, text) == ["interface lo removed"]
+    assert not attached() and [i["name"] for i in cluster.shunt("stats", "show")["interfaces"]] == ["eth0"]
+
+
+def test_what_a_vip_does_with_orphans_and_floods_changes_without_a_move(cluster, started, config):
+    def of_chat4(text):
+        return text.replace("name: chat4,", "name: chat4, on_failure: drop, syn_limit: {rate: 1, burst: 1, action: count},")
+
+    changes = reload(cluster, of_chat4(config("gpu1", "gpu2", "gpu3")))
+    assert changes == ["vip chat4: on_failure reset becomes drop", "vip chat4: another syn_limit"]
+    assert cluster.events(started, object="pool", what="flows moved") == []
+    cluster.ask(VIP4, 4)
+    assert cluster.shunt("stats", "show")["flows"]["policed"] >= 3
