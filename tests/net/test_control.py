@@ -472,3 +472,106 @@ def test_garbage_on_the_socket_leaves_the_daemon_serving(running):
     for client in clients:
         client.close()
     wait_for(lambda: running.shunt("vip", "show"), "an answer afterwards")
+
+
+# ---- with one, and a connection ----
+
+HOLD = """
+import socket, sys
+s = socket.create_connection((sys.argv[1], 80), timeout=60)
+print(s.getsockname()[1], flush=True)
+try:
+    sys.stdin.readline()
+    s.close()
+    print("closed")
+except OSError as e:
+    print(type(e).__name__)
+"""
+READ = HOLD.replace("sys.stdin.readline()", "s.recv(1)")
+
+
+@pytest.fixture
+def hold(running):
+    """Opens a connection to a VIP from the client: (its process, its flow as `flow show` has it)."""
+    processes = []
+
+    def start(vip, script=HOLD):
+        p = subprocess.Popen(running.client.enter("/usr/bin/python3", "-c", script, vip), stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, text=True)
+        processes.append(p)
+        client = f"[{running.client.ipv6}]" if ":" in vip else running.client.ipv4
+        flow, = running.shunt("flow", "show", "client", f"{client}:{p.stdout.readline().strip()}")["flows"]
+        return p, flow
+    yield start
+    for p in processes:
+        if p.returncode is None:
+            p.communicate("\n", timeout=60)
+
+
+@pytest.mark.parametrize("vip, name", [(VIP4, "chat4"), (VIP6, "chat6")])
+def test_connection_is_shown_counted_and_found(running, hold, vip, name):
+    p, flow = hold(vip)
+    assert (flow["vip"], flow["state"], flow["detour"], flow["owner"]) == (name, "open", False, flow["backend"])
+    where = running.shunt("flow", "where", flow["client"], name)
+    assert (where["backend"], where["why"], where["recorded"]["client"]) == (flow["backend"], "recorded: at its owner", flow["client"])
+    address = flow["client"].rpartition(":")[0]
+    for words in (["vip", name], ["backend", flow["backend"]], ["client", address.strip("[]")], ["client", flow["client"]]):
+        clients = [f["client"] for f in running.shunt("flow", "show", *words, "state", "open")["flows"]]
+        assert clients == [flow["client"]], words
+    assert running.shunt("flow", "count", "state", "open")["counts"] == [
+        {"backend": flow["backend"], "open": 1, "closing": 0, "closed": 0, "detours": 0}]
+    assert running.shunt("backend", "show", flow["backend"])[0]["live"] == 1
+    p.communicate("\n", timeout=60)
+    wait_for(lambda: running.shunt("backend", "show", flow["backend"])[0]["live"] == 0, "the flow to end")
+    assert running.shunt("flow", "show", "state", "open")["flows"] == []
+
+
+def test_drain_waits_for_a_real_connection_and_others_go_elsewhere(running, hold):
+    p, flow = hold(VIP4)
+    wait = subprocess.Popen([*running.shunt_argv(), "backend", "drain", flow["backend"], "--wait"], stdout=subprocess.PIPE, text=True)
+    assert wait.stdout.readline() == f"{flow['backend']}: 1 flow left\n"
+    assert flow["backend"] not in {a["backend"] for a in running.ask(VIP4, 32)}
+    assert wait.poll() is None
+    p.communicate("\n", timeout=60)
+    rest, _ = wait.communicate(timeout=60)
+    assert wait.returncode == 0 and rest.endswith(f"{flow['backend']}: drained\n")
+    assert running.shunt("flow", "show", "detours")["flows"]
+    assert running.shunt("backend", "show", flow["backend"])[0]["detours"] > 0
+
+
+def test_drain_cuts_at_its_deadline_and_says_so(running, hold):
+    p, flow = hold(VIP4, READ)
+    done = shunt("-s", running.socket, "backend", "drain", flow["backend"], "--wait", "--deadline", "200ms")
+    assert (done.returncode, done.stderr) == (1, f"shunt: {flow['backend']}: 1 flow was cut at the deadline\n")
+    assert p.communicate(timeout=60)[0] == "ConnectionResetError\n"
+
+
+def test_flow_reset_ends_what_it_names_and_nothing_else(running, hold):
+    (one, flow), (other, _) = hold(VIP4, READ), hold(VIP6)
+    assert shunt("-s", running.socket, "flow", "reset", "client", flow["client"]).stdout == "1 flow reset\n"
+    assert one.communicate(timeout=60)[0] == "ConnectionResetError\n"
+    assert other.communicate("\n", timeout=60)[0] == "closed\n"
+
+
+def test_last_backend_is_drained_with_a_warning(running, hold):
+    done = [shunt("-s", running.socket, "backend", "drain", f"gpu{i}") for i in (1, 2, 3, 4)]
+    assert [d.returncode for d in done] == [0] * 4 and [bool(d.stderr) for d in done] == [False] * 3 + [True]
+    assert done[3].stderr == "shunt: warning: no backend of pool gpus takes new flows now\n"
+    assert running.shunt("flow", "where", "192.0.2.1:40000", "chat4")["backend"] is None
+    unknown = shunt("-s", running.socket, "backend", "drain", "gpu9")
+    assert (unknown.returncode, unknown.stderr) == (1, "shunt: there is no backend 'gpu9'\n")
+    again = shunt("-s", running.socket, "backend", "drain", "gpu1")
+    assert again.returncode == 0 and "was draining already" in again.stderr
+
+
+def test_reload_tells_what_changed_and_a_wrong_file_changes_nothing(running):
+    path = running.directory / "shunt.yaml"
+    text = path.read_text()
+    assert running.shunt_text("config", "reload") == "no change\n"
+    path.write_text(text.replace("multiplier: 3", "multiplier: 4"))
+    assert "multiplier" in running.shunt_text("config", "reload")
+    before = running.shunt("config", "show")
+    path.write_text("sede: 1\n")
+    wrong = shunt("-s", running.socket, "config", "reload")
+    assert wrong.returncode == 1 and f"{path}:1:1: unknown key 'sede'" in wrong.stderr
+    assert running.shunt("config", "show") == before

@@ -1018,8 +1018,11 @@ static void flow_reset_wants_to_be_told_which(void **state)
 	assert_int_equal(told.filter.client_port, htons(7));
 	assert_int_equal(told.client.w[3], htonl(0xc0000200));
 	json_decref(reply);
+	reply = ask("{\"object\":\"flow\",\"command\":\"reset\",\"args\":{\"backend\":\"gpu3\"}}");
+	assert_int_equal(told.filter.backend, 3);
+	json_decref(reply);
 	reply = ask("{\"object\":\"flow\",\"command\":\"reset\",\"args\":{\"all\":true}}");
-	assert_int_equal(told.resets, 2);
+	assert_int_equal(told.resets, 3);
 	assert_int_equal(told.filter.backend, 0);
 	json_decref(reply);
 }

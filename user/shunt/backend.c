@@ -100,7 +100,7 @@ static const char *flows(json_int_t n)
 static void progress_show(const struct call *call, const json_t *backend)
 {
 	const char *name = json_string_value(json_object_get(backend, "name"));
-	json_int_t live = number_of(backend, "live"), left_s = number_of(backend, "deadline_us") / 1000000;
+	json_int_t live = number_of(backend, "live"), left_s = (number_of(backend, "deadline_us") + 999999) / 1000000;
 	char text[192];
 
 	if (json_is_integer(json_object_get(backend, "deadline_us")))

@@ -21,7 +21,7 @@ static const struct column show_columns[] = {
 	{ "vip", "VIP", 0 },
 	{ "backend", "BACKEND", 0 },
 	{ "state", "STATE", 0 },
-	{ "opened_ns", "OPENED", UNIT_SINCE_NS },
+	{ "opened_ns", "AGE", UNIT_SINCE_NS },
 	{ "detour", "DETOUR", 0 },
 	{ "owner", "OWNER", 0 },
 	{ NULL, NULL, 0 },

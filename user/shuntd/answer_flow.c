@@ -489,7 +489,7 @@ json_t *flow_reset(struct request *r)
 
 	if (!filter_read(r, &filter, &client))
 		return NULL;
-	if (all == (json_object_size(r->args) > 1) || !json_object_size(r->args))
+	if (!json_object_size(r->args) || (all && json_object_size(r->args) > 1))
 		return refuse(r, CONTROL_MISUSE, "say which flows, or 'all' alone");
 	n = journal_reset(r->shuntd->journal, &filter);
 	snprintf(text, sizeof(text), "%zu %s reset", n, n == 1 ? "flow" : "flows");
