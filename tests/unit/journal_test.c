@@ -50,6 +50,7 @@ int clock_gettime(clockid_t clock, struct timespec *t)
 static struct flow flows[CAPACITY];
 static struct journal_state state;
 static struct backend records[SHUNT_MAX_BACKENDS];
+static struct session sessions[SHUNT_MAX_BACKENDS];
 static struct backend_flows counts[SHUNT_MAX_BACKENDS];
 static struct syn syns[SHUNT_SYNS];
 static uint32_t n_freed, freed_last, n_replays;
@@ -71,6 +72,12 @@ struct backend *dataplane_backends(struct dataplane *dp)
 {
 	(void)dp;
 	return records;
+}
+
+struct session *dataplane_sessions(struct dataplane *dp)
+{
+	(void)dp;
+	return sessions;
 }
 
 struct backend_flows *dataplane_backend_flows(struct dataplane *dp)
@@ -237,6 +244,7 @@ static int world_open(void **unused)
 	(void)unused;
 	memset(flows, 0, sizeof(flows));
 	memset(records, 0, sizeof(records));
+	memset(sessions, 0, sizeof(sessions));
 	memset(counts, 0, sizeof(counts));
 	memset(syns, 0, sizeof(syns));
 	memset(&shuntd, 0, sizeof(shuntd));
@@ -662,6 +670,23 @@ static void a_connection_being_opened_is_refused_where_no_heir_takes_it(void **u
 	assert_evidence("closed", 0);
 }
 
+static void a_syn_from_before_the_last_heartbeat_was_answered_and_does_not_walk_again(void **unused)
+{
+	uint32_t before = flow_add(GPU1, GPU1, FLOW_OPEN, 0, 300 * MS),
+		 after = flow_add(GPU1, GPU1, FLOW_OPEN, 0, 1 * MS);
+
+	(void)unused;
+	sessions[GPU1].answered_ns = now - 3 * MS;
+	syn_record(1, before, flows[before].opened_ns);
+	syn_record(2, after, flows[after].opened_ns);
+	dies(GPU1);
+	assert_int_equal(FLOW_WORD_BACKEND(flows[after].word), GPU2);
+	assert_int_equal(FLOW_WORD_BACKEND(flows[before].word), GPU1);
+	assert_int_equal(sent_to(before, true), 1); /* should it be SYN-SENT all the same */
+	assert_int_equal(sent_to(before, false), 1);
+	assert_int_equal(n_sent, 2);
+}
+
 static void the_snapshot_of_a_flow_that_had_the_entry_before_does_not_walk(void **unused)
 {
 	uint32_t f = flow_add(GPU1, GPU1, FLOW_OPEN, 0, 300 * MS);
@@ -1011,6 +1036,7 @@ int main(void)
 		TEST(who_is_not_heard_of_is_told_again_after_10_and_100_ms_and_a_second),
 		TEST(a_connection_being_opened_walks_again_to_the_heir_and_nobody_tells_its_client),
 		TEST(a_connection_being_opened_is_refused_where_no_heir_takes_it),
+		TEST(a_syn_from_before_the_last_heartbeat_was_answered_and_does_not_walk_again),
 		TEST(the_snapshot_of_a_flow_that_had_the_entry_before_does_not_walk),
 		TEST(nobody_is_told_where_the_vip_says_rehash_or_drop),
 		TEST(telling_ends_when_the_backend_serves_again),

@@ -37,6 +37,8 @@
 #define SLICE_STEP 512 /* entries between two looks at the clock */
 #define TELL_NOW_NS 2000000ULL /* of a tell before journal_tell() returns */
 #define FRESH_NS SECOND_NS /* its SYN may still be unanswered: a client repeats it after a second (RFC 6298 2.1) */
+/* A SYN that came so long before the backend's last heartbeat was answered. To walk again takes 100 us and more. */
+#define ANSWERED_NS 5000000ULL
 
 /*
  * Attempts of a tell after the first: so long after the end of the one before. A client's answer may be lost, and Linux
@@ -52,6 +54,7 @@ struct tell {
 	struct tell *next;
 	uint16_t backend; /* 0: flows under FLOW_RESET */
 	uint64_t at_ns; /* journal_tell() */
+	uint64_t unanswered_ns; /* SYNs from here on walk again */
 	unsigned pass; /* 0 .. TELL_PASSES - 1 */
 	uint64_t due_ns; /* of this pass */
 	uint32_t syn, entry; /* where this pass stands: SYNs first */
@@ -73,6 +76,7 @@ struct journal {
 	struct flow *flows;
 	struct journal_state *state;
 	struct backend *backends;
+	const struct session *sessions;
 	struct backend_flows *counts;
 	const struct syn *syns;
 	struct outlet *outlet;
@@ -331,7 +335,7 @@ static bool tell_replay(struct journal *j, struct tell *t, const struct syn *sha
 	struct syn syn;
 	uint64_t word;
 
-	if (!at_ns || at_ns + FRESH_NS <= t->at_ns || shared->entry >= entries_used(j))
+	if (at_ns < t->unanswered_ns || at_ns + FRESH_NS <= t->at_ns || !at_ns || shared->entry >= entries_used(j))
 		return false;
 	f = &j->flows[shared->entry];
 	word = word_load(f);
@@ -495,6 +499,11 @@ static struct tell *tell_begin(struct journal *j, uint16_t backend)
 	*t = (struct tell){
 		.next = t->next, .backend = backend, .at_ns = now_ns(), .n_failed_before = outlet_failed(j->outlet)
 	};
+	if (backend) {
+		uint64_t answered_ns = __atomic_load_n(&j->sessions[backend].answered_ns, __ATOMIC_RELAXED);
+
+		t->unanswered_ns = answered_ns > ANSWERED_NS ? answered_ns - ANSWERED_NS : 0;
+	}
 	tell_begin_pass(t, 0, t->at_ns);
 	return t;
 }
@@ -688,6 +697,7 @@ int journal_open(struct journal **out, struct shuntd *shuntd)
 	j->flows = dataplane_journal(shuntd->dataplane);
 	j->state = dataplane_journal_state(shuntd->dataplane);
 	j->backends = dataplane_backends(shuntd->dataplane);
+	j->sessions = dataplane_sessions(shuntd->dataplane);
 	j->counts = dataplane_backend_flows(shuntd->dataplane);
 	j->syns = dataplane_syns(shuntd->dataplane);
 	err = outlet_open(&j->outlet);
