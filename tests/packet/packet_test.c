@@ -15,6 +15,8 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "counted.h"
+#include "flows.h"
 #include "rows.h"
 #include "shunt/hash.h"
 
@@ -22,51 +24,11 @@
 #define FUZZ_PACKETS 40000
 #define FUZZ_SEED 0x5eedULL
 
-#define REASON_NAME(name, action, sentence) #name,
-#define REASON_ACTION(name, action, sentence) XDP_##action,
-static const char *const reason_names[] = { SHUNT_REASONS(REASON_NAME) };
-static const uint32_t reason_actions[] = { SHUNT_REASONS(REASON_ACTION) };
-
-static bool reached[REASON_COUNT];
 static bool unreachable[REASON_COUNT]; /* by this kernel's test runs */
 
 static int is_sent(uint32_t action)
 {
 	return action == XDP_TX || action == XDP_REDIRECT;
-}
-
-/* Run it and return the one reason that was counted. */
-static enum reason run(struct run *out, const struct frame *in, unsigned meta_bytes)
-{
-	uint64_t before[REASON_COUNT], after[REASON_COUNT];
-	enum reason moved = REASON_COUNT;
-
-	world_reasons(before);
-	assert_int_equal(world_run(out, in, meta_bytes), 0);
-	world_reasons(after);
-	for (int r = 0; r < REASON_COUNT; r++) {
-		if (after[r] == before[r])
-			continue;
-		if (moved != REASON_COUNT)
-			fail_msg("counted as %s and as %s", reason_names[moved], reason_names[r]);
-		if (after[r] != before[r] + 1)
-			fail_msg("%s counted %d times", reason_names[r], (int)(after[r] - before[r]));
-		moved = (enum reason)r;
-	}
-	if (moved == REASON_COUNT)
-		fail_msg("counted nowhere");
-	assert_int_equal(out->action, reason_actions[moved]);
-	reached[moved] = true;
-	return moved;
-}
-
-static void assert_frame(const struct frame *got, const struct frame *want)
-{
-	for (size_t i = 0; i < got->size && i < want->size; i++)
-		if (got->bytes[i] != want->bytes[i])
-			fail_msg("byte %zu is %02x, not %02x (sizes %zu, %zu)", i, got->bytes[i], want->bytes[i],
-				 got->size, want->size);
-	assert_int_equal(got->size, want->size);
 }
 
 /* The flow that a spec's packet belongs to; of an ICMP error the quoted one, turned round. */
@@ -517,7 +479,7 @@ static void every_reason_was_reached(void **state)
 
 	(void)state;
 	for (int r = 0; r < REASON_COUNT; r++) {
-		if (reached[r] || unreachable[r])
+		if (reason_was_reached((enum reason)r) || unreachable[r])
 			continue;
 		print_error("# never reached: %s\n", reason_names[r]);
 		missing++;
@@ -544,17 +506,22 @@ static const struct CMUnitTest others[] = {
 
 int main(void)
 {
-	struct CMUnitTest *tests = calloc(n_rows + N_OTHERS, sizeof(*tests));
+	size_t n_flows, n = 0;
+	const struct CMUnitTest *flows = flow_tests(&n_flows);
+	struct CMUnitTest *tests = calloc(n_rows + n_flows + N_OTHERS, sizeof(*tests));
 	int err = tests ? world_open() : -ENOMEM, failed = 1;
 
 	if (err) {
 		fprintf(stderr, "the program under test does not load: %s\n", strerror(-err));
 		goto out;
 	}
-	for (size_t i = 0; i < n_rows; i++)
-		tests[i] = (struct CMUnitTest){ rows[i].name, row_test, NULL, NULL, (void *)(uintptr_t)&rows[i] };
-	memcpy(tests + n_rows, others, sizeof(others));
-	failed = _cmocka_run_group_tests("packet", tests, n_rows + N_OTHERS, NULL, NULL);
+	for (; n < n_rows; n++)
+		tests[n] = (struct CMUnitTest){ rows[n].name, row_test, NULL, NULL, (void *)(uintptr_t)&rows[n] };
+	memcpy(tests + n, flows, n_flows * sizeof(*flows));
+	n += n_flows;
+	memcpy(tests + n, others, sizeof(others));
+	n += N_OTHERS;
+	failed = _cmocka_run_group_tests("packet", tests, n, NULL, NULL);
 out:
 	world_close();
 	free(tests);

@@ -475,7 +475,10 @@ const struct row rows[] = {
 	/* ---- orphans: their backend is dead ---- */
 	{ "an_orphan_is_reset_with_what_it_acknowledges_rfc9293", { TCP_4(POOL_DOWN) }, REASON_ORPHAN_RESET, RESET },
 	{ "an_orphan_is_reset_with_what_it_acknowledges_rfc9293_6", { TCP_6(POOL_DOWN) }, REASON_ORPHAN_RESET, RESET },
-	{ "an_orphan_is_reset_though_its_heir_lives", { TCP_4(POOL_HEIR) }, REASON_ORPHAN_RESET, RESET },
+	{ "an_orphan_is_reset_though_its_heir_lives",
+	  { TCP_4(POOL_HEIR), .sport = 40001 },
+	  REASON_ORPHAN_RESET,
+	  RESET },
 	{ "a_segment_for_an_empty_pool_is_an_orphan", { TCP_4(POOL_EMPTY) }, REASON_ORPHAN_RESET, RESET },
 	{ "an_orphan_is_reset_under_its_tag",
 	  { TCP_4(POOL_DOWN), .tags = 1, .data_bytes = 77 },

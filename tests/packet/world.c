@@ -7,6 +7,7 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <stdbool.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "shunt/hash.h"
@@ -18,6 +19,13 @@
 #define ELSEWHERE 2
 #define NOWHERE 77
 #define CPUS_MAX 1024
+
+/* Shared with the program. */
+static struct flow *journal;
+static struct journal_state *journal_state;
+static struct backend_flows *backend_flows;
+static struct backend *backends;
+static struct syn *syns;
 
 const uint8_t mac_next_hop[MAC_BYTES] = { 0x02, 0, 0, 0, 0xbe, 0x01 };
 
@@ -55,7 +63,7 @@ static int put_backend(uint32_t id, uint8_t forward, int family, uint32_t egress
 	return put(skel->maps.backends, &id, &b);
 }
 
-static int put_table(uint32_t pool, const struct slot *slots, uint32_t n_slots)
+static int put_table(struct bpf_map *map, uint32_t pool, const struct slot *slots, uint32_t n_slots)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP);
 	int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "table", 4, sizeof(struct slot_pair), (n_slots + 1) / 2, &options);
@@ -73,20 +81,20 @@ static int put_table(uint32_t pool, const struct slot *slots, uint32_t n_slots)
 			err = -errno;
 	}
 	if (!err)
-		err = put(skel->maps.tables, &pool, &fd);
+		err = put(map, &pool, &fd);
 	close(fd);
 	return err;
 }
 
-static int put_vip(const char *address, int protocol, uint16_t port, uint32_t pool, uint32_t n_slots, bool source_only)
+static int put_vip(const char *address, int protocol, uint16_t port, struct vip vip, bool source_only)
 {
 	struct vip_key key = { .address = address_of(address), .port = htons(port), .protocol = (uint8_t)protocol };
-	struct vip vip = {
-		.id = pool, .table = pool, .n_slots = n_slots, .flags = protocol == IPPROTO_TCP ? VIP_JOURNAL : 0
-	};
 	struct vip4_key key4 = { .address = key.address.w[3], .port = key.port, .protocol = key.protocol };
 	bool is_v6 = key.address.w[2] != SHUNT_V4_MAPPED;
 
+	vip.id = vip.table;
+	if (protocol == IPPROTO_TCP)
+		vip.flags |= VIP_JOURNAL;
 	memset(vip.hash_mask, 0xff, sizeof(vip.hash_mask));
 	if (source_only) {
 		if (!is_v6)
@@ -118,18 +126,28 @@ static int put_pools(void)
 	err = err ?: put_backend(POOL_NO_EGRESS, FORWARD_IPIP, 4, NOWHERE, MTU, BACKEND_UP);
 	err = err ?: put_backend(POOL_DOWN, FORWARD_IPIP, 4, INGRESS, MTU, BACKEND_DOWN);
 	for (uint16_t pool = POOL_L2; pool <= POOL_DOWN; pool++)
-		err = err ?: put_table(pool, &(struct slot){ pool, pool }, 1);
-	err = err ?: put_table(POOL_NO_RECORD, &(struct slot){ SHUNT_MAX_BACKENDS, 0 }, 1);
-	err = err ?: put_table(POOL_HEIR, &(struct slot){ POOL_DOWN, POOL_L2 }, 1);
+		err = err ?: put_table(skel->maps.tables, pool, &(struct slot){ pool, pool }, 1);
+	err = err ?: put_table(skel->maps.tables, POOL_NO_RECORD, &(struct slot){ SHUNT_MAX_BACKENDS, 0 }, 1);
+	err = err ?: put_table(skel->maps.tables, POOL_HEIR, &(struct slot){ POOL_DOWN, POOL_L2 }, 1);
 	for (uint32_t i = 0; i < FEW_SLOTS; i++)
 		few[i] = (struct slot){ POOL_DOWN, world_few_served(i) ? POOL_L2 : 0 };
-	err = err ?: put_table(POOL_FEW, few, FEW_SLOTS);
+	err = err ?: put_table(skel->maps.tables, POOL_FEW, few, FEW_SLOTS);
 	for (uint32_t i = 0; i < MANY; i++)
 		err = err ?: put_backend(MANY_FIRST + i, FORWARD_L2, 4, INGRESS, MTU, BACKEND_UP);
 	for (uint32_t i = 0; i < SHUNT_DEFAULT_SLOTS; i++)
 		many[i] = (struct slot){ (uint16_t)(MANY_FIRST + i * 37 % MANY),
 					 (uint16_t)(MANY_FIRST + (i * 37 + 1) % MANY) };
-	return err ?: put_table(POOL_MANY, many, SHUNT_DEFAULT_SLOTS);
+	for (uint32_t id = FLOW_OWNER; id <= FLOW_THIRD; id++) {
+		struct backend b;
+
+		err = err ?: put_backend(id, FORWARD_L2, 4, INGRESS, MTU, BACKEND_UP);
+		bpf_map_lookup_elem(bpf_map__fd(skel->maps.backends), &id, &b);
+		b.dst_mac[4] = (uint8_t)(id >> 8);
+		b.dst_mac[5] = (uint8_t)id;
+		err = err ?: put(skel->maps.backends, &id, &b);
+	}
+	err = err ?: put_table(skel->maps.tables, POOL_FLOWS, &(struct slot){ FLOW_OWNER, FLOW_HEIR }, 1);
+	return err ?: put_table(skel->maps.tables, POOL_MANY, many, SHUNT_DEFAULT_SLOTS);
 }
 
 static int put_vips(void)
@@ -144,16 +162,36 @@ static int put_vips(void)
 		for (uint16_t pool = 1; pool < N_POOLS; pool++) {
 			uint32_t n = n_slots[pool] ?: pool != POOL_EMPTY;
 
-			err = err ?: put_vip(VIP_4, protocols[i], pool, pool, n, false);
-			err = err ?: put_vip(VIP_6, protocols[i], pool, pool, n, false);
+			err = err
+				      ?: put_vip(VIP_4, protocols[i], pool, (struct vip){ .table = pool, .n_slots = n },
+						 false);
+			err = err
+				      ?: put_vip(VIP_6, protocols[i], pool, (struct vip){ .table = pool, .n_slots = n },
+						 false);
 		}
-		err = err ?: put_vip(ANY_4, protocols[i], 0, POOL_IPIP4, 1, true);
-		err = err ?: put_vip(ANY_6, protocols[i], 0, POOL_IPIP6, 1, true);
-		err = err ?: put_vip(ANY_4, protocols[i], POOL_L2, POOL_L2, 1, false);
-		err = err ?: put_vip(ANY_5TUPLE_4, protocols[i], 0, POOL_IPIP4, 1, false);
-		err = err ?: put_vip(ANY_5TUPLE_6, protocols[i], 0, POOL_IPIP6, 1, false);
+		err = err ?: put_vip(ANY_4, protocols[i], 0, (struct vip){ .table = POOL_IPIP4, .n_slots = 1 }, true);
+		err = err ?: put_vip(ANY_6, protocols[i], 0, (struct vip){ .table = POOL_IPIP6, .n_slots = 1 }, true);
+		err = err
+			      ?: put_vip(ANY_4, protocols[i], POOL_L2, (struct vip){ .table = POOL_L2, .n_slots = 1 },
+					 false);
+		err = err
+			      ?: put_vip(ANY_5TUPLE_4, protocols[i], 0,
+					 (struct vip){ .table = POOL_IPIP4, .n_slots = 1 }, false);
+		err = err
+			      ?: put_vip(ANY_5TUPLE_6, protocols[i], 0,
+					 (struct vip){ .table = POOL_IPIP6, .n_slots = 1 }, false);
 	}
 	return err;
+}
+
+/* A map's memory; NULL: none. It stays until the process ends. */
+static void *share(const struct bpf_map *map)
+{
+	size_t bytes = (size_t)bpf_map__value_size(map) * bpf_map__max_entries(map), page = 4096;
+	void *at =
+		mmap(NULL, (bytes + page - 1) / page * page, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+
+	return at == MAP_FAILED ? NULL : at;
 }
 
 int world_open(void)
@@ -170,7 +208,17 @@ int world_open(void)
 	bpf_map__set_max_entries(skel->maps.journal, FLOWS_MAX);
 	bpf_map__set_max_entries(skel->maps.journal_free, FLOWS_MAX);
 	err = shunt_bpf__load(skel);
-	return err ?: put_pools() ?: put_vips() ?: put(skel->maps.egress, &elsewhere, &loopback);
+	if (err)
+		return err;
+	journal = share(skel->maps.journal);
+	journal_state = share(skel->maps.journal_state);
+	backend_flows = share(skel->maps.backend_flows);
+	backends = share(skel->maps.backends);
+	syns = share(skel->maps.syns);
+	if (!journal || !journal_state || !backend_flows || !backends || !syns)
+		return -ENOMEM;
+	journal_state->capacity = FLOWS_MAX;
+	return put_pools() ?: put_vips() ?: put(skel->maps.egress, &elsewhere, &loopback);
 }
 
 void world_close(void)
@@ -180,11 +228,7 @@ void world_close(void)
 
 void world_set_state(uint32_t backend, uint32_t state)
 {
-	struct backend b;
-
-	bpf_map_lookup_elem(bpf_map__fd(skel->maps.backends), &backend, &b);
-	b.word = BACKEND_WORD(state, VERDICT_ANSWERING);
-	put(skel->maps.backends, &backend, &b);
+	backends[backend].word = BACKEND_WORD(state, VERDICT_ANSWERING);
 }
 
 void world_reset_session(int family)
@@ -294,4 +338,170 @@ uint32_t world_verified_insns(void)
 
 	bpf_obj_get_info_by_fd(bpf_program__fd(skel->progs.shunt_ingress), &info, &size);
 	return info.verified_insns;
+}
+
+/* ---- flows ---- */
+
+static void map_empty(const struct bpf_map *map, void *key)
+{
+	while (!bpf_map_get_next_key(bpf_map__fd(map), NULL, key))
+		bpf_map_delete_elem(bpf_map__fd(map), key);
+}
+
+/* One value on every CPU. */
+static void put_everywhere(struct bpf_map *map, const void *value, size_t bytes)
+{
+	static uint8_t values[CPUS_MAX * 64];
+	uint32_t zero = 0;
+
+	for (int cpu = 0; cpu < libbpf_num_possible_cpus(); cpu++)
+		memcpy(values + (size_t)cpu * bytes, value, bytes);
+	put(map, &zero, values);
+}
+
+void world_flows_vip(uint32_t flags, uint32_t on_failure, uint16_t owner_before)
+{
+	struct vip vip = { .table = POOL_FLOWS,
+			   .n_slots = flags & WORLD_EMPTY_POOL ? 0 : 1,
+			   .flags = flags & ~WORLD_EMPTY_POOL,
+			   .on_failure = on_failure,
+			   .n_slots_before = owner_before ? 1 : 0 };
+
+	if (owner_before)
+		put_table(skel->maps.tables_before, POOL_FLOWS, &(struct slot){ owner_before, 0 }, 1);
+	put_vip(VIP_4, IPPROTO_TCP, POOL_FLOWS, vip, false);
+	put_vip(VIP_6, IPPROTO_TCP, POOL_FLOWS, vip, false);
+}
+
+void world_flows_reset(void)
+{
+	const struct flow_stats none = { 0 };
+	struct flow_key key;
+	struct police_key prefix;
+	uint32_t entry;
+
+	map_empty(skel->maps.flows, &key);
+	map_empty(skel->maps.police_buckets, &prefix);
+	while (!bpf_map_lookup_and_delete_elem(bpf_map__fd(skel->maps.journal_free), NULL, &entry))
+		;
+	memset(journal, 0, FLOWS_MAX * sizeof(*journal));
+	memset(syns, 0, SHUNT_SYNS * sizeof(*syns));
+	memset(backend_flows, 0, SHUNT_MAX_BACKENDS * sizeof(*backend_flows));
+	for (uint32_t id = 0; id < SHUNT_MAX_BACKENDS; id++)
+		backends[id].detours = 0;
+	for (uint32_t id = FLOW_OWNER; id <= FLOW_THIRD; id++)
+		world_set_state(id, BACKEND_UP);
+	put_everywhere(skel->maps.flow_stats, &none, sizeof(none));
+	world_journal(FLOWS_MAX);
+	world_pace(0);
+	world_flows_vip(0, ON_FAILURE_RESET, 0);
+}
+
+void world_journal(uint32_t capacity)
+{
+	journal_state->used = 0;
+	journal_state->capacity = capacity;
+}
+
+uint32_t world_journal_used(void)
+{
+	return journal_state->used;
+}
+
+void world_pace(uint64_t due_ns)
+{
+	put_everywhere(skel->maps.orphan_pace, &due_ns, sizeof(due_ns));
+}
+
+void world_police(uint64_t period_ns, uint64_t burst_ns, const char *mask, bool drop)
+{
+	struct shunt_addr address = address_of(mask);
+	struct police police = { .period_ns = period_ns, .burst_ns = burst_ns, .drop = drop };
+	uint32_t id = POOL_FLOWS;
+
+	if (address.w[2] == SHUNT_V4_MAPPED) /* the mask of a v4-mapped address leaves the mapping whole */
+		memset(&address, 0xff, 12);
+	memcpy(police.mask, &address, sizeof(police.mask));
+	put(skel->maps.police, &id, &police);
+}
+
+struct flow_key world_flow_key(const struct spec *s)
+{
+	const char *client = s->src ? s->src : s->family == 6 ? CLIENT_6 : CLIENT_4;
+
+	return (struct flow_key){ .client = address_of(client),
+				  .vip = address_of(s->dst),
+				  .client_port = htons(s->sport ? s->sport : 40000),
+				  .vip_port = htons(s->dport),
+				  .protocol = IPPROTO_TCP };
+}
+
+struct flow *world_flow(const struct spec *s)
+{
+	struct flow_key key = world_flow_key(s);
+	uint32_t entry;
+
+	if (bpf_map_lookup_elem(bpf_map__fd(skel->maps.flows), &key, &entry))
+		return NULL;
+	return &journal[entry];
+}
+
+uint32_t world_flow_entry(const struct flow *f)
+{
+	return (uint32_t)(f - journal);
+}
+
+void world_flow_free(struct flow *f)
+{
+	uint32_t entry = world_flow_entry(f);
+
+	world_flow_set(f, 0);
+	bpf_map_delete_elem(bpf_map__fd(skel->maps.flows), &f->key);
+	bpf_map_update_elem(bpf_map__fd(skel->maps.journal_free), NULL, &entry, BPF_ANY);
+}
+
+static void word_count(uint64_t word, int n)
+{
+	if (FLOW_WORD_STATE(word) == FLOW_OPEN)
+		backend_flows[FLOW_WORD_BACKEND(word)].live += (uint64_t)n;
+	if (FLOW_WORD_FLAGS(word) & FLOW_DETOUR)
+		backends[FLOW_WORD_OWNER(word)].detours += (uint32_t)n;
+}
+
+void world_flow_set(struct flow *f, uint64_t word)
+{
+	word_count(f->word, -1);
+	word_count(word, 1);
+	f->word = word;
+}
+
+uint64_t world_live(uint32_t backend)
+{
+	return backend_flows[backend].live;
+}
+
+uint32_t world_detours(uint32_t backend)
+{
+	return backends[backend].detours;
+}
+
+struct flow_stats world_flow_stats(void)
+{
+	static struct flow_stats values[CPUS_MAX];
+	struct flow_stats sum = { 0 };
+	uint32_t zero = 0;
+
+	bpf_map_lookup_elem(bpf_map__fd(skel->maps.flow_stats), &zero, values);
+	for (int cpu = 0; cpu < libbpf_num_possible_cpus(); cpu++) {
+		sum.opened += values[cpu].opened;
+		sum.full += values[cpu].full;
+		sum.looked_up += values[cpu].looked_up;
+		sum.policed += values[cpu].policed;
+	}
+	return sum;
+}
+
+const struct syn *world_syn(uint32_t hash)
+{
+	return &syns[hash % SHUNT_SYNS];
 }

@@ -42,9 +42,15 @@ enum pool {
 	POOL_NO_RECORD, /* a slot names a backend beyond the map */
 	POOL_HEIR, /* owner down, heir is the backend of POOL_L2 */
 	POOL_MANY, /* 100 backends, 65,537 slots */
+	POOL_FLOWS, /* one slot: FLOW_OWNER, FLOW_HEIR */
 	POOL_FEW, /* FEW_SLOTS slots, few of them served: world_few_served() */
 	N_POOLS
 };
+
+/* The last two bytes of their MAC addresses are their ids. */
+#define FLOW_OWNER 2001
+#define FLOW_HEIR 2002
+#define FLOW_THIRD 2003
 
 #define MANY_FIRST 1000 /* id of the first of the 100 */
 #define MANY 100
@@ -85,5 +91,28 @@ int world_run(struct run *out, const struct frame *in, unsigned meta_bytes);
 void world_reasons(uint64_t out[REASON_COUNT]);
 void world_traffic(int is_vip, uint32_t id, struct traffic *out);
 uint32_t world_verified_insns(void);
+
+/* ---- flows: those of POOL_FLOWS, over TCP ---- */
+
+/* An empty journal, no counts, all three backends up, the VIP as world_flows_vip(0, ON_FAILURE_RESET, 0) makes it. */
+void world_flows_reset(void);
+
+/* VIP_* flags, enum on_failure, the slot's owner in `tables_before` (0: there is no such table). */
+#define WORLD_EMPTY_POOL 0x80000000U /* a flag of our own: the pool has no slots */
+void world_flows_vip(uint32_t flags, uint32_t on_failure, uint16_t owner_before);
+void world_journal(uint32_t capacity); /* at most FLOWS_MAX */
+uint32_t world_journal_used(void);
+void world_pace(uint64_t due_ns); /* CLOCK_MONOTONIC, of the next RST on each CPU */
+void world_police(uint64_t period_ns, uint64_t burst_ns, const char *mask, bool drop);
+
+struct flow_key world_flow_key(const struct spec *s);
+struct flow *world_flow(const struct spec *s); /* the entry of the flow that a spec's segment belongs to; NULL: none */
+uint32_t world_flow_entry(const struct flow *f);
+void world_flow_set(struct flow *f, uint64_t word); /* and the counts, as shuntd does */
+void world_flow_free(struct flow *f);
+uint64_t world_live(uint32_t backend);
+uint32_t world_detours(uint32_t backend);
+struct flow_stats world_flow_stats(void);
+const struct syn *world_syn(uint32_t hash);
 
 #endif
