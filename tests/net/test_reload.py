@@ -108,7 +108,8 @@ def test_a_backend_that_is_removed_drains_and_no_stream_breaks(cluster, started,
 def test_a_backend_that_is_removed_is_forgotten_when_no_flow_names_it(cluster, started, config):
     was = ids(cluster)["gpu2"]
     reload(cluster, config("gpu1", "gpu3"))
-    wait_for(lambda: "gpu2" not in cluster.states(), "gpu2 gone")
+    wait_for(lambda: cluster.events(started, object="backend", name="gpu2", what="forgotten"), "gpu2 forgotten")
+    assert "gpu2" not in cluster.states()
     reload(cluster, config("gpu1", "gpu3", "gpu4"))
     assert ids(cluster)["gpu4"] == was
     cluster.wait_states(gpu4="up")

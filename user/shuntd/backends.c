@@ -356,33 +356,36 @@ static void drain_follow(struct shuntd *s, struct backend_run *b, uint64_t now)
 /* ---- removed ones ---- */
 
 /*
- * A removed backend may go, and its id be another's, when no entry of the journal names it, as backend or as owner. No
- * table does since it was removed, so no new entry can; they are looked through a slice at a time.
+ * A removed backend that has no live flow is gone: nobody asks it any more and it is no longer shown. Its record stays,
+ * for the last segments of flows that close. Its id may be another's when no entry of the journal names it, as backend or
+ * as owner. No table does since it was removed, so no new entry can; they are looked through a slice at a time.
  */
-#define LEAVE_SLICE 32768 /* entries, chosen: 3 MB, about a millisecond */
-#define LEAVE_PAUSE_NS 1000000000ULL /* chosen: between two rounds through the journal */
+#define FORGET_SLICE 32768 /* entries, chosen: 3 MB, about a millisecond */
+#define FORGET_PAUSE_NS 1000000000ULL /* chosen: between two rounds through the journal */
 
-static bool leaves(const struct shuntd *s, const struct backend_run *b)
-{
-	return b->draining == VERDICT_REMOVED && b->drained && !live_flows(s, b) && !pools_moving(s) && !s->reloading &&
-	       !__atomic_load_n(&dataplane_backends(s->dataplane)[b->id].detours, __ATOMIC_RELAXED);
-}
-
-static void backend_leave(struct shuntd *s, struct backend_run *b)
+static void backend_go(struct shuntd *s, struct backend_run *b)
 {
 	struct detector *d = dataplane_detector(s->dataplane);
+
+	__atomic_store_n(&dataplane_sessions(s->dataplane)[b->id].discriminator, 0, __ATOMIC_SEQ_CST);
+	backend_run_hide(s, b);
+	while (d->n_sessions && !dataplane_sessions(s->dataplane)[d->n_sessions].discriminator)
+		d->n_sessions--;
+	ledger_add(s->ledger, 0, "backend", b->conf.name, "gone", "no live flow", NULL);
+}
+
+static void backend_forget(struct shuntd *s, struct backend_run *b)
+{
 	struct pool_run *pool = b->pool;
 	bool is_empty = pool->removed;
 
-	__atomic_store_n(&dataplane_sessions(s->dataplane)[b->id].discriminator, 0, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&record(s, b)->word, BACKEND_WORD(BACKEND_UNUSED, VERDICT_NONE), __ATOMIC_SEQ_CST);
 	__atomic_store_n(&record(s, b)->egress_ifindex, 0, __ATOMIC_SEQ_CST);
-	ledger_add(s->ledger, 0, "backend", b->conf.name, "gone", "no flow names it", NULL);
+	ledger_add(s->ledger, 0, "backend", b->conf.name, "forgotten", "no flow names it",
+		   json_pack("{s:i}", "id", (int)b->id));
 	backend_run_remove(s, b);
-	while (d->n_sessions && !s->backend_ids[d->n_sessions])
-		d->n_sessions--;
-	for (size_t i = 0; i < s->n_backends; i++)
-		is_empty = is_empty && s->backends[i]->pool != pool;
+	for (size_t id = 1; id < SHUNT_MAX_BACKENDS; id++)
+		is_empty = is_empty && !(s->backend_ids[id] && s->backend_ids[id]->pool == pool);
 	if (!is_empty)
 		return;
 	dataplane_clear_table(s->dataplane, pool->id);
@@ -390,38 +393,45 @@ static void backend_leave(struct shuntd *s, struct backend_run *b)
 	pool_run_remove(s, pool);
 }
 
-static void backends_leave(struct shuntd *s, uint64_t now)
+static bool may_be_forgotten(const struct shuntd *s, const struct backend_run *b)
 {
-	struct leaving *l = &s->leaving;
+	return b && b->gone && !live_flows(s, b) && !s->reloading &&
+	       !__atomic_load_n(&dataplane_backends(s->dataplane)[b->id].detours, __ATOMIC_RELAXED);
+}
+
+/* The next slice of the search for ids that nothing names. */
+static void backends_forget(struct shuntd *s, uint64_t now)
+{
+	struct forgetting *f = &s->forgetting;
 	const struct flow *journal = dataplane_journal(s->dataplane);
 	const struct journal_state *state = dataplane_journal_state(s->dataplane);
 	uint32_t used = __atomic_load_n(&state->used, __ATOMIC_RELAXED);
 
-	if (!l->n) {
-		if (now < l->next_ns)
+	if (!f->n) {
+		if (now < f->next_ns)
 			return;
-		for (size_t i = 0; i < s->n_backends; i++) {
-			l->named[s->backends[i]->id] = !leaves(s, s->backends[i]);
-			l->n += !l->named[s->backends[i]->id];
+		for (size_t id = 1; id < SHUNT_MAX_BACKENDS; id++) {
+			f->named[id] = !may_be_forgotten(s, s->backend_ids[id]);
+			f->n += !f->named[id];
 		}
-		l->at = 0;
-		l->next_ns = now + LEAVE_PAUSE_NS;
-		if (!l->n)
+		f->at = 0;
+		f->next_ns = now + FORGET_PAUSE_NS;
+		if (!f->n)
 			return;
 	}
 	used = used < state->capacity ? used : state->capacity;
-	for (uint32_t i = 0; i < LEAVE_SLICE && l->at < used; i++, l->at++) {
-		uint64_t word = __atomic_load_n(&journal[l->at].word, __ATOMIC_RELAXED);
+	for (uint32_t i = 0; i < FORGET_SLICE && f->at < used; i++, f->at++) {
+		uint64_t word = __atomic_load_n(&journal[f->at].word, __ATOMIC_RELAXED);
 
-		l->named[FLOW_WORD_BACKEND(word) % SHUNT_MAX_BACKENDS] = true;
-		l->named[FLOW_WORD_OWNER(word) % SHUNT_MAX_BACKENDS] = true;
+		f->named[FLOW_WORD_BACKEND(word) % SHUNT_MAX_BACKENDS] = true;
+		f->named[FLOW_WORD_OWNER(word) % SHUNT_MAX_BACKENDS] = true;
 	}
-	if (l->at < used)
+	if (f->at < used)
 		return;
-	l->n = 0;
-	for (size_t i = s->n_backends; i--;)
-		if (!l->named[s->backends[i]->id] && leaves(s, s->backends[i]))
-			backend_leave(s, s->backends[i]);
+	f->n = 0;
+	for (size_t id = 1; id < SHUNT_MAX_BACKENDS; id++)
+		if (!f->named[id] && may_be_forgotten(s, s->backend_ids[id]))
+			backend_forget(s, s->backend_ids[id]);
 }
 
 /* ---- the period ---- */
@@ -489,8 +499,12 @@ void backends_run(struct shuntd *s)
 	round_follow(s);
 	for (size_t i = 0; i < s->n_backends; i++)
 		backend_run_one(s, s->backends[i], &limits, now);
+	for (size_t i = s->n_backends; i--;)
+		if (s->backends[i]->draining == VERDICT_REMOVED && s->backends[i]->drained &&
+		    !live_flows(s, s->backends[i]))
+			backend_go(s, s->backends[i]);
 	pools_swap(s);
-	backends_leave(s, now);
+	backends_forget(s, now);
 }
 
 /* ---- coming and going ---- */

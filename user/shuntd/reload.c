@@ -142,10 +142,12 @@ static size_t plan_count(const struct plan *plan, enum plan_kind kind)
 static int room_check(const struct shuntd *s, const struct config *after, const struct plan *plan, char *why,
 		      size_t why_size)
 {
-	size_t n_added = plan_count(plan, PLAN_BACKEND_ADDED), n = s->n_backends + n_added;
+	size_t n_added = plan_count(plan, PLAN_BACKEND_ADDED), n = n_added;
 	size_t n_pools = s->n_pools + plan_count(plan, PLAN_POOL_ADDED) + plan_count(plan, PLAN_POOL_SLOTS);
-	uint64_t round_ns = s->n_backends ? s->round_ns * n / s->n_backends : 0;
+	uint64_t round_ns = s->n_backends ? s->round_ns * (s->n_backends + n_added) / s->n_backends : 0;
 
+	for (size_t id = 0; id < SHUNT_MAX_BACKENDS; id++)
+		n += s->backend_ids[id] != NULL;
 	if (n > SHUNT_MAX_BACKENDS - 1) {
 		snprintf(why, why_size, "%zu backends with those that were removed and still have flows: at most %d", n,
 			 SHUNT_MAX_BACKENDS - 1);
@@ -157,7 +159,7 @@ static int room_check(const struct shuntd *s, const struct config *after, const 
 		return -ENOSPC;
 	}
 	if ((n_added || plan_count(plan, PLAN_PROBE)) && round_ns >= after->probe_interval_ns) {
-		interval_explain(why, why_size, after->probe_interval_ns, n, round_ns);
+		interval_explain(why, why_size, after->probe_interval_ns, s->n_backends + n_added, round_ns);
 		return -ETIME;
 	}
 	return 0;

@@ -158,10 +158,17 @@ struct vip_run *vip_run_add(struct shuntd *s, const struct config_vip *conf, str
 	return v;
 }
 
+void backend_run_hide(struct shuntd *s, struct backend_run *b)
+{
+	list_remove((void **)s->backends, &s->n_backends, b);
+	b->gone = true;
+}
+
 void backend_run_remove(struct shuntd *s, struct backend_run *b)
 {
+	if (!b->gone)
+		backend_run_hide(s, b);
 	s->backend_ids[b->id] = NULL;
-	list_remove((void **)s->backends, &s->n_backends, b);
 	free(b);
 }
 
@@ -184,8 +191,9 @@ void runs_free(struct shuntd *s)
 {
 	while (s->n_vips)
 		vip_run_remove(s, s->vips[s->n_vips - 1]);
-	while (s->n_backends)
-		backend_run_remove(s, s->backends[s->n_backends - 1]);
+	for (size_t id = 0; id < SHUNT_MAX_BACKENDS; id++)
+		if (s->backend_ids[id])
+			backend_run_remove(s, s->backend_ids[id]);
 	while (s->n_pools)
 		pool_run_remove(s, s->pools[s->n_pools - 1]);
 	free(s->vips);

@@ -55,6 +55,7 @@ struct backend_run {
 	uint64_t drain_deadline_ns; /* CLOCK_MONOTONIC; 0: none */
 	bool drained; /* its end is in the ledger: no live flow, or cut at the deadline */
 	uint64_t n_cut; /* flows that were reset at the deadline */
+	bool gone; /* removed and drained: neither shown nor asked; its id is not free yet */
 	uint32_t engine; /* enum engine_state of its agent, as last acted upon */
 };
 
@@ -67,8 +68,8 @@ struct vip_run {
 	uint32_t n_slots_before; /* migrating: slots of that table */
 };
 
-/* The search for removed backends that nothing names any more: backends.c. */
-struct leaving {
+/* The search for ids of gone backends that nothing names any more: backends.c. */
+struct forgetting {
 	uint32_t n; /* candidates of the round that is under way; 0: none is */
 	uint32_t at; /* next entry of the journal */
 	uint64_t next_ns; /* CLOCK_MONOTONIC of the next round */
@@ -85,7 +86,8 @@ struct shuntd {
 	struct control *control;
 	struct journal *journal;
 	/* For showing: sorted by name, owned. By id: NULL where nobody has it; use the functions below. */
-	struct backend_run **backends; /* n_backends; those that drain because they were removed included */
+	struct backend_run *
+		*backends; /* n_backends; those that drain because they were removed included, gone ones not */
 	struct pool_run **pools; /* n_pools, removed ones included */
 	struct vip_run **vips; /* n_vips */
 	size_t n_backends, n_pools, n_vips;
@@ -93,7 +95,7 @@ struct shuntd {
 	struct pool_run *pool_ids[SHUNT_MAX_POOLS];
 	struct vip_run *vip_ids[SHUNT_MAX_VIPS];
 	uint32_t next_vip_id; /* where the search for a free one begins: flows outlive their VIP in the journal */
-	struct leaving leaving;
+	struct forgetting forgetting;
 	/* reload.c */
 	bool reloading; /* a reload was begun and has flows to lead over yet */
 	bool reload_asked; /* by SIGHUP, meanwhile */
@@ -127,6 +129,7 @@ struct vip_run *vip_run_add(struct shuntd *shuntd, const struct config_vip *conf
 void backend_run_remove(struct shuntd *shuntd, struct backend_run *backend);
 void pool_run_remove(struct shuntd *shuntd, struct pool_run *pool);
 void vip_run_remove(struct shuntd *shuntd, struct vip_run *vip);
+void backend_run_hide(struct shuntd *shuntd, struct backend_run *backend); /* gone: out of the list, the id is kept */
 void runs_free(struct shuntd *shuntd); /* all of them */
 
 /* Name of the states and verdicts above as users see them. */
