@@ -956,7 +956,7 @@ static void many_flows_are_answered_in_pages(void **state)
 			 (long long)from);
 		reply = ask(request);
 		result = json_object_get(reply, "result");
-		assert_in_range(json_array_size(json_object_get(result, "flows")), 1, 200);
+		assert_in_range(json_array_size(json_object_get(result, "flows")), 1, 100);
 		n_shown += json_array_size(json_object_get(result, "flows"));
 		from = json_integer_value(json_object_get(result, "next"));
 		json_decref(reply);

@@ -10,6 +10,7 @@
 #define AGENT_CONTROL_H
 
 #include <poll.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "shunt/abi.h"

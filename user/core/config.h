@@ -98,7 +98,7 @@ struct config {
 	enum config_detector detector;
 	uint32_t flows_max; /* `flows: {max: N}`: entries of the journal, CONFIG_FLOWS_MIN .. CONFIG_FLOWS_MAX */
 	uint64_t flows_closed_ns; /* `closed`: a flow whose client said FIN is kept so long; 0 .. 1 h, default 1 min */
-	uint64_t flows_idle_ns; /* `idle`: a flow unseen for so long is asked whether it lives; 1 s .. 1 week, default 1 h */
+	uint64_t flows_idle_ns; /* `idle`: unseen for so long, its client is asked; 1 s .. 1 week, default 1 h */
 	char control_socket[CONFIG_SOCKET_MAX]; /* default SHUNT_CONTROL_SOCKET */
 	char control_group[CONFIG_NAME_MAX]; /* group that may read; default "shunt", ignored where it does not exist */
 	struct config_vip *vips; /* sorted by name; (address, protocol, port) unique */

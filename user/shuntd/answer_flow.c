@@ -16,7 +16,7 @@
 
 /* Of one request, chosen so that it takes some 0.5 ms: clients of a dead backend are told by the same loop. */
 #define FLOWS_SCANNED 16384 /* entries looked at */
-#define FLOWS_SHOWN 200 /* flows in an answer: 60 kB of JSON */
+#define FLOWS_SHOWN 100 /* flows in an answer: some 25 kB of JSON */
 
 /* ---- names of endpoints ---- */
 
@@ -282,13 +282,26 @@ static json_t *endpoint_json(const struct shunt_addr *address, __be16 port)
 	return json_string(endpoint);
 }
 
-static json_t *flow_json(const struct shuntd *s, const struct flow *flow)
+/* An interface's name, "" if it is gone; remembered, for asking the kernel costs more than all the rest of an answer. */
+struct interface {
+	unsigned ifindex; /* 0: none yet */
+	char name[IF_NAMESIZE];
+};
+
+static const char *interface_name(struct interface *newest, unsigned ifindex)
+{
+	if (newest->ifindex != ifindex && !if_indextoname(ifindex, newest->name))
+		*newest->name = 0;
+	newest->ifindex = ifindex;
+	return newest->name;
+}
+
+static json_t *flow_json(const struct shuntd *s, const struct flow *flow, struct interface *interface)
 {
 	const struct vip_run *vip = vip_by_id(s, flow->vip);
 	uint8_t state = FLOW_WORD_STATE(flow->word), flags = FLOW_WORD_FLAGS(flow->word);
-	char ingress[IF_NAMESIZE] = "";
+	const char *ingress = interface_name(interface, flow->ingress_ifindex);
 
-	if_indextoname(flow->ingress_ifindex, ingress);
 	return json_pack("{s:o, s:o, s:s?, s:s?, s:s?, s:s, s:b, s:b, s:b, s:I, s:I, s:s?}", "client",
 			 endpoint_json(&flow->key.client, flow->key.client_port), "service",
 			 endpoint_json(&flow->key.vip, flow->key.vip_port), "vip", vip ? vip->conf.name : NULL,
@@ -311,6 +324,7 @@ json_t *flow_where(struct request *r)
 	uint32_t n_slots = 0;
 	struct flow_tuple tuple = { 0 };
 	struct flow_way way;
+	struct interface interface = { 0 };
 	struct flow flow;
 	bool recorded;
 	char *why = NULL;
@@ -350,7 +364,7 @@ json_t *flow_where(struct request *r)
 	o = json_pack("{s:s, s:s, s:o, s:s?, s:s?, s:s?, s:s, s:o}", "vip", vip->conf.name, "source", source, "slot",
 		      integer_or_null(n_slots, way.slot), "owner", backend_name(s, way.at.owner), "heir",
 		      backend_name(s, way.at.heir), "backend", backend_name(s, backend), "why", why, "recorded",
-		      recorded ? flow_json(s, &flow) : json_null());
+		      recorded ? flow_json(s, &flow, &interface) : json_null());
 	free(why);
 	return o;
 }
@@ -420,6 +434,7 @@ json_t *flow_show(struct request *r)
 	const json_t *limit_json = json_object_get(r->args, "limit");
 	json_int_t limit = limit_json ? json_integer_value(limit_json) : FLOWS_SHOWN;
 	uint32_t entry, end;
+	struct interface interface = { 0 };
 	struct flow_filter filter;
 	struct shunt_addr client;
 	json_t *flows;
@@ -436,7 +451,7 @@ json_t *flow_show(struct request *r)
 		struct flow flow;
 
 		if (entry_read(r->shuntd, entry, &flow) && flow_matches(&filter, &flow))
-			json_array_append_new(flows, flow_json(r->shuntd, &flow));
+			json_array_append_new(flows, flow_json(r->shuntd, &flow, &interface));
 	}
 	return json_pack("{s:o, s:o}", "flows", flows, "next", integer_or_null(more || entry < end, entry));
 }
