@@ -701,14 +701,17 @@ static void the_snapshot_of_a_flow_that_had_the_entry_before_does_not_walk(void 
 static void nobody_is_told_where_the_vip_says_rehash_or_drop(void **unused)
 {
 	static const enum on_failure kinds[] = { ON_FAILURE_REHASH, ON_FAILURE_DROP };
+	uint32_t opening = flow_add(GPU1, GPU1, FLOW_OPEN, 0, 1 * MS);
 
 	(void)unused;
 	flow_add(GPU1, GPU1, FLOW_OPEN, 0, 60 * SECOND);
 	for (int i = 0; i < 2; i++) {
 		chat.conf.on_failure = kinds[i];
+		syn_record(9, opening, flows[opening].opened_ns);
 		dies(GPU1);
 		run_for(2 * SECOND);
 		assert_int_equal(n_sent, 0);
+		assert_int_equal(n_replays, 0);
 		assert_evidence("flows", 0);
 	}
 }

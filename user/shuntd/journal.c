@@ -327,7 +327,18 @@ static bool is_fresh(const struct tell *t, const struct flow *f, uint64_t word)
 	return !(FLOW_WORD_FLAGS(word) & FLOW_CONFIRMED) && f->opened_ns + FRESH_NS > t->at_ns;
 }
 
-/* Let a SYN that the dead backend may not have answered walk again: the walk leads it, and its flow, to the heir. */
+/* Where the VIP says `rehash` or `drop` nobody hears of the death of a backend; a reset is an operator's will. */
+static bool is_told(const struct journal *j, const struct tell *t, const struct flow *f)
+{
+	const struct vip_run *vip = vip_by_id(j->shuntd, f->vip);
+
+	return !t->backend || (vip && vip->conf.on_failure == ON_FAILURE_RESET);
+}
+
+/*
+ * Let a SYN that the dead backend may not have answered walk again: the walk leads it, and its flow, to the heir. False:
+ * it didn't walk, and no time has passed.
+ */
 static bool tell_replay(struct journal *j, struct tell *t, const struct syn *shared)
 {
 	const uint64_t at_ns = __atomic_load_n(&shared->at_ns, __ATOMIC_ACQUIRE);
@@ -339,30 +350,26 @@ static bool tell_replay(struct journal *j, struct tell *t, const struct syn *sha
 		return false;
 	f = &j->flows[shared->entry];
 	word = word_load(f);
-	if (!tell_concerns(t, word) || !is_fresh(t, f, word))
+	if (!tell_concerns(t, word) || !is_fresh(t, f, word) || !is_told(j, t, f))
 		return false;
 	memcpy(&syn, shared, sizeof(syn));
 	/* Overwritten meanwhile, or of a flow that had this entry before. */
 	if (__atomic_load_n(&shared->at_ns, __ATOMIC_ACQUIRE) != at_ns || at_ns < f->opened_ns)
 		return false;
-	if (dataplane_syn_replay(j->shuntd->dataplane, &syn) || tell_concerns(t, word_load(f)))
-		return false; /* the pass over the entries refuses it */
-	t->n_told++;
-	t->n_replayed++;
+	if (!dataplane_syn_replay(j->shuntd->dataplane, &syn) && !tell_concerns(t, word_load(f))) {
+		t->n_told++;
+		t->n_replayed++;
+	} /* else the pass over the entries refuses it */
 	return true;
 }
 
 /* Whether that was a flow to be told. */
 static bool tell_flow(struct journal *j, struct tell *t, struct flow *f, uint64_t now)
 {
-	const struct vip_run *vip;
 	uint64_t word = word_load(f);
 	bool fresh;
 
-	if (!tell_concerns(t, word))
-		return false;
-	vip = vip_by_id(j->shuntd, f->vip);
-	if (t->backend && (!vip || vip->conf.on_failure != ON_FAILURE_RESET || f->opened_ns > t->at_ns))
+	if (!tell_concerns(t, word) || !is_told(j, t, f) || (t->backend && f->opened_ns > t->at_ns))
 		return false;
 	fresh = is_fresh(t, f, word);
 	if (fresh)
