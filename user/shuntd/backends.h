@@ -15,7 +15,7 @@
 /* A session and a record for a backend that was added: it joins. The prober is told by whoever calls. 0 or -errno. */
 int backend_join(struct shuntd *shuntd, struct backend_run *backend);
 
-/* Whether it is up and no other backend of its pool is: to drain it leaves new flows to nobody. Allowed, with a warning. */
+/* Whether it alone is up in its pool: to drain it leaves new flows to nobody. Allowed, with a warning. */
 bool backends_is_last(const struct shuntd *shuntd, const struct backend_run *backend);
 
 /* Fill records, sessions, tables and VIPs from the configuration. 0 or -errno with *why. */
@@ -43,7 +43,7 @@ void backends_run(struct shuntd *shuntd);
  */
 int backends_drain(struct shuntd *shuntd, struct backend_run *backend, enum verdict why, uint64_t deadline_ns);
 
-/* The configuration has it no more: it drains as above; who calls takes it out of the table. It is freed when all is over. */
+/* The configuration has it no more: it drains as above, and goes. Who calls takes it out of the table. */
 void backend_drop(struct shuntd *shuntd, struct backend_run *backend, uint64_t deadline_ns);
 
 /*

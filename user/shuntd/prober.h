@@ -3,8 +3,8 @@
  * prober.h - the thread that asks: one round of probes every interval, from one pinned real-time thread. With
  * `detector: controller` it runs the verdict rule too, half-way between its rounds.
  *
- * Writes: detector.round and rounds[], session.asked*; the detector's parameters, and with them pardoned_round, when they
- * change. Reads: session.answered*.
+ * Writes: detector.round and rounds[], session.asked*; the detector's parameters, and with them pardoned_round, when
+ * they change. Reads: session.answered*.
  */
 #ifndef SHUNTD_PROBER_H
 #define SHUNTD_PROBER_H

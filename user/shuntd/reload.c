@@ -3,9 +3,9 @@
  * reload.c - see reload.h. All that can be refused is refused before anything is changed. Then, in this order, so that
  * no packet ever finds less than it did before:
  *
- *   added pools and backends (ids, sessions, records, the prober), the tables of pools that changed (pools.c leads their
- *   flows over), VIPs, interfaces; when those flows are over: VIPs that change their pool or hash, one after another;
- *   at last the backends of removed pools drain.
+ *   added pools and backends (ids, sessions, records, the prober); the tables of pools that changed, whose flows
+ *   pools.c leads over; VIPs; interfaces; when those flows are over: VIPs that change their pool or hash, one after
+ *   another; at last the backends of removed pools drain.
  */
 #include "shuntd/reload.h"
 
@@ -496,7 +496,7 @@ static int tables_follow(struct shuntd *s)
 	return err;
 }
 
-/* The next VIP whose pool or hash is not what the configuration says. 1: its flows are being led over; 0: there is none. */
+/* The next VIP whose pool or hash is not what the configuration says. 1: its flows are being led over; 0: none is left. */
 static int vips_follow(struct shuntd *s)
 {
 	for (size_t i = 0; i < s->config->n_vips; i++) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * reload.h - from one configuration to another without a broken connection: reads the file anew, computes what changes
- * (core/plan.h), applies it. A file that is wrong, or that asks for what can't be changed while running, changes nothing.
+ * reload.h - from one configuration to another without a broken connection: reads the file anew, computes what
+ * changes (core/plan.h), applies it. A file that is wrong, or that asks for what can't be changed while running, changes
+ * nothing.
  */
 #ifndef SHUNTD_RELOAD_H
 #define SHUNTD_RELOAD_H
@@ -12,7 +13,7 @@
 
 #include "shuntd/shuntd.h"
 
-/* The configuration of a file. 0; or -errno and one line in `why`: -EINVAL "FILE:LINE:COLUMN: ...", others "FILE: ...". */
+/* The configuration of a file. 0; or -errno and a line in `why`: -EINVAL "FILE:LINE:COLUMN: ...", others "FILE: ...". */
 int config_load(struct config **out, const char *path, char *why, size_t why_size);
 
 /*
@@ -30,9 +31,9 @@ int config_cpu(const struct config *config);
 /*
  * Reload the configuration from its path (SIGHUP, `shunt config reload`). force: removed backends are cut, not drained.
  * 0, and *changes is a new array of sentences, one a change ("backend gpu4 added to pool gpus", ...; empty: none);
- * or -errno, and `why` says in one line what is wrong (FILE:LINE:COLUMN: ... where the file is). -EBUSY: flows are still
- * led over after the reload before. Returns when new packets follow the new configuration, but for VIPs that change their
- * pool or hash, which follow one after another; the ledger's "reloaded" says when all is done.
+ * or -errno, and `why` says in one line what is wrong (FILE:LINE:COLUMN: ... where the file is). -EBUSY: flows are
+ * still led over after the reload before. Returns when new packets follow the new configuration, but for VIPs that
+ * change their pool or hash, which follow one after another; the ledger's "reloaded" says when all is done.
  */
 int shuntd_reload(struct shuntd *shuntd, bool force, json_t **changes, char *why, size_t why_size);
 
