@@ -562,6 +562,15 @@ def test_last_backend_is_drained_with_a_warning(running, hold):
     assert (unknown.returncode, unknown.stderr) == (1, "shunt: there is no backend 'gpu9'\n")
     again = shunt("-s", running.socket, "backend", "drain", "gpu1")
     assert again.returncode == 0 and "was draining already" in again.stderr
+    assert running.shunt("backend", "show", "gpu1")[0]["deadline_us"] is None
+
+
+def test_second_drain_gives_another_deadline(running, hold):
+    _, flow = hold(VIP4)
+    for minutes in (10, 1):
+        shunt("-s", running.socket, "backend", "drain", flow["backend"], "deadline", f"{minutes}m")
+        shown, = running.shunt("backend", "show", flow["backend"])
+        assert (minutes - 1) * 60 * 10**6 < shown["deadline_us"] <= minutes * 60 * 10**6 and shown["live"] == 1
 
 
 def test_reload_tells_what_changed_and_a_wrong_file_changes_nothing(running):

@@ -308,8 +308,6 @@ static json_t *backend_drain(struct request *r)
 	if (err && err != -EALREADY && err != -ENOTCONN)
 		return refuse(r, CONTROL_REFUSED, "cannot drain '%s': %s", b->conf.name, strerror(-err));
 	notes = json_array();
-	if (err == -EALREADY && deadline_ns)
-		b->drain_deadline_ns = deadline_ns;
 	if (err == -EALREADY)
 		json_array_append_new(notes, note(deadline_ns ? "%s was draining already: the deadline is new"
 							      : "%s was draining already",
