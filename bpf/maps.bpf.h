@@ -10,24 +10,26 @@
 
 #include "shunt/abi.h"
 #include "shunt/reasons.h"
-#include "shunt/siphash.h"
+#include "shunt/hash.h"
 
 /* Options, set by shuntd before loading. */
-const volatile struct siphash_key flow_key; /* seed_key() of the configuration's seed */
+const volatile struct flow_keys flow_keys; /* flow_keys_of() the configuration's seed */
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, SHUNT_MAX_VIPS);
-	__type(key, struct vip_key);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, VIP_BUCKETS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u64);
+} vip_index SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, VIP_RECORDS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
 	__type(value, struct vip);
 } vips SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, SHUNT_MAX_VIPS);
-	__type(key, struct vip4_key);
-	__type(value, struct vip);
-} vips4 SEC(".maps");
 
 struct table_inner {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -12,7 +12,6 @@
 
 static __always_inline __u32 packet_hash(const struct packet *p, const struct vip *vip)
 {
-	struct siphash_key key = { .k0 = flow_key.k0, .k1 = flow_key.k1 };
 	struct flow_words flow = { .w = { [4] = flow_word_l4(p->client_port, p->vip_port, p->protocol) } };
 
 	if (p->is_v6) {
@@ -23,7 +22,7 @@ static __always_inline __u32 packet_hash(const struct packet *p, const struct vi
 	} else {
 		flow.w[0] = flow_word_v4(p->client.addr.w[3], p->vip.addr.w[3]);
 	}
-	return flow_hash(&key, &flow, vip->hash_mask, p->is_v6);
+	return flow_hash(&flow_keys, &flow, vip->hash_mask, p->is_v6);
 }
 
 /* The state word is one aligned load: whoever flips it, this packet sees the old state or the new one. */

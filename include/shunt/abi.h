@@ -14,7 +14,7 @@
 #define SHUNT_ABI_VERSION 1
 
 /* Capacities, chosen: the maps are preallocated, so these are memory (see tests/packet for the totals). */
-#define SHUNT_MAX_VIPS 1024 /* entries of map `vips` and `vip_stats` */
+#define SHUNT_MAX_VIPS 1024 /* entries of map `vip_stats` */
 #define SHUNT_MAX_POOLS 256 /* entries of map `tables` */
 #define SHUNT_MAX_BACKENDS \
 	4096 /* entries of map `backends`, `backend_stats`; a power of two: the low 12 bits of a discriminator */
@@ -38,7 +38,16 @@ SHUNT_ASSERT_SIZE(struct shunt_addr, 16);
 #endif
 #endif
 
-/* map `vips`: BPF_MAP_TYPE_HASH, vip_key -> vip, the VIPs with an IPv6 address. Written by shuntd, read by the walk. */
+/*
+ * A VIP is found by its key through map `vip_index`: ARRAY, mmap-able, of VIP_BUCKETS 64-bit buckets: a record's number in
+ * the low half, 0: none; a check in the high half. Its record is in map `vips`: ARRAY, mmap-able, of VIP_RECORDS struct vip.
+ * How: shunt/vips.h. Both written by shuntd, read by the walk.
+ */
+#define VIP_BUCKETS 4096 /* power of two; chosen: a quarter full at the most */
+#define VIP_PROBES 16 /* chosen: far more than a set of VIPs a quarter as large needs */
+#define VIP_RECORDS (2 * SHUNT_MAX_VIPS) /* a record that is replaced is left alone for a while */
+#define VIP_BUCKET_GONE 0xffffffffULL /* was in use: those behind it are to be looked for still */
+
 struct vip_key {
 	struct shunt_addr address;
 	__be16 port; /* 0: every port */
@@ -46,15 +55,6 @@ struct vip_key {
 	__u8 zero;
 };
 SHUNT_ASSERT_SIZE(struct vip_key, 20);
-
-/* map `vips4`: BPF_MAP_TYPE_HASH, vip4_key -> vip, those with an IPv4 address: a third of the key saves 7 ns a packet. */
-struct vip4_key {
-	__be32 address;
-	__be16 port;
-	__u8 protocol;
-	__u8 zero;
-};
-SHUNT_ASSERT_SIZE(struct vip4_key, 8);
 
 /* Words of a flow that are hashed; see hash.h for their content. */
 #define SHUNT_FLOW_WORDS 5
@@ -78,8 +78,10 @@ struct vip {
 	__u32 on_failure; /* enum on_failure */
 	__u32 n_slots_before; /* VIP_MIGRATING: slots of the table in `tables_before`; 0: it had none */
 	__u64 hash_mask[SHUNT_FLOW_WORDS]; /* ANDed with the flow's words: what `hash:` leaves out is 0 */
+	struct vip_key key; /* in the next cache line */
+	__u32 pad[11];
 };
-SHUNT_ASSERT_SIZE(struct vip, 64);
+SHUNT_ASSERT_SIZE(struct vip, 128);
 
 /* map `tables`: ARRAY_OF_MAPS, pool id -> array of slot_pair, ceil(n_slots / 2) entries (an array's element is
  * at least 8 bytes, so two slots share one). Replaced whole by one update: a packet sees the old table or the new one. */

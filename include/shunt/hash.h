@@ -5,9 +5,9 @@
  * The hash is keyed by the configuration's seed, so the two balancers of a pair agree and an outsider can't aim at a
  * slot. It is the multilinear hash with half the multiplications (Lemire and Kaser, "Strongly universal string hashing
  * is fast", The Computer Journal 57, 2014, section 3: sums of (key + word)(key + word) over 32-bit words), then one
- * keyed step that undoes its linearity, which regular ports would show. Two deviations: the paper's keys are
- * independent, ours follow from 128 bits; and it promises nothing against somebody who sees the hashes. Nobody does: who
- * can tell backends apart learns which of his own flows share one, under any hash.
+ * keyed step that undoes its linearity, which regular ports would show. The keys are drawn from the seed by SipHash-2-4.
+ * It promises nothing against somebody who sees the hashes. Nobody does: who can tell backends apart learns which of his
+ * own flows share one, under any hash.
  * SipHash-1-3 in its place cost 20 ns of 104 for an IPv4 packet (tests/bench/bench_datapath.c).
  *
  * What is hashed is what the VIP's mask leaves of addresses, ports and protocol. Test vectors: tests/unit/hash_test.c.
@@ -37,30 +37,29 @@ static __always_inline __u64 flow_word_v4(__be32 saddr, __be32 daddr)
 	return (__u64)saddr | (__u64)daddr << 32;
 }
 
-/* The product for one 64-bit word, number 0 .. SHUNT_FLOW_WORDS - 1, of the flow: its two halves under two keys. */
-static __always_inline __u64 flow_word_hash(const struct siphash_key *key, int number, __u64 word)
-{
-	/* Without a structure of their own: SHA-512's first round constants (FIPS 180-4, 4.2.3). */
-	static const __u64 multipliers[SHUNT_FLOW_WORDS][2] = {
-		{ 0x428a2f98d728ae22ULL, 0x7137449123ef65cdULL }, { 0xb5c0fbcfec4d3b2fULL, 0xe9b5dba58189dbbcULL },
-		{ 0x3956c25bf348b538ULL, 0x59f111f1b605d019ULL }, { 0x923f82a4af194f9bULL, 0xab1c5ed5da6d8118ULL },
-		{ 0xd807aa98a3030242ULL, 0x12835b0145706fbeULL },
-	};
+/* Two keys for each 64-bit word of a flow, and one for the last step (odd). See flow_keys_of(). */
+struct flow_keys {
+	__u64 word[SHUNT_FLOW_WORDS][2];
+	__u64 last;
+};
 
-	return (key->k0 * multipliers[number][0] + key->k1 + (__u32)word) *
-	       (key->k0 * multipliers[number][1] + key->k1 + (word >> 32));
+static __always_inline __u64 flow_word_hash(__u64 key_low, __u64 key_high, __u64 word)
+{
+	return (key_low + (__u32)word) * (key_high + (word >> 32));
 }
 
 /* 32-bit hash of a flow. is_v6 may be a variable; mask is vip.hash_mask. */
-static __always_inline __u32 flow_hash(const struct siphash_key *key, const struct flow_words *flow, const __u64 *mask,
-				       int is_v6)
+static __always_inline __u32 flow_hash(const volatile struct flow_keys *k, const struct flow_words *flow,
+				       const __u64 *mask, int is_v6)
 {
-	__u64 h = flow_word_hash(key, 0, flow->w[0] & mask[0]) + flow_word_hash(key, 4, flow->w[4] & mask[4]);
+	__u64 h = flow_word_hash(k->word[0][0], k->word[0][1], flow->w[0] & mask[0]) +
+		  flow_word_hash(k->word[4][0], k->word[4][1], flow->w[4] & mask[4]);
 
 	if (is_v6)
-		h += flow_word_hash(key, 1, flow->w[1] & mask[1]) + flow_word_hash(key, 2, flow->w[2] & mask[2]) +
-		     flow_word_hash(key, 3, flow->w[3] & mask[3]);
-	h = (h ^ h >> 32) * (key->k1 | 1);
+		h += flow_word_hash(k->word[1][0], k->word[1][1], flow->w[1] & mask[1]) +
+		     flow_word_hash(k->word[2][0], k->word[2][1], flow->w[2] & mask[2]) +
+		     flow_word_hash(k->word[3][0], k->word[3][1], flow->w[3] & mask[3]);
+	h = (h ^ h >> 32) * k->last;
 	return (__u32)(h >> 32);
 }
 
@@ -92,6 +91,24 @@ static inline struct siphash_key seed_key(__u64 seed)
 	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
 	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
 	return (struct siphash_key){ .k0 = seed, .k1 = z ^ z >> 31 };
+}
+
+/* The keys of a seed: SipHash-2-4 of the key's number, so that they are as good as drawn independently. */
+static inline struct flow_keys flow_keys_of(__u64 seed)
+{
+	const struct siphash_key key = seed_key(seed);
+	struct flow_keys keys;
+
+	for (__u64 i = 0; i <= 2 * SHUNT_FLOW_WORDS; i++) {
+		const __u64 blocks[2] = { i, 8ULL << 56 };
+		__u64 k = siphash_blocks(&key, blocks, 2, 2, 4);
+
+		if (i < 2 * SHUNT_FLOW_WORDS)
+			keys.word[i / 2][i % 2] = k;
+		else
+			keys.last = k | 1;
+	}
+	return keys;
 }
 
 #endif

@@ -11,9 +11,11 @@
 #include <linux/ip.h> /* the skeleton names its types */
 #include <linux/ipv6.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "core/table.h"
+#include "core/vip_index.h"
 #include "shunt/hash.h"
 #include "walk_bench.skel.h"
 
@@ -49,6 +51,7 @@ struct loaded {
 	int family;
 	uint32_t flows;
 	struct walk_bench_bpf *skel;
+	struct vip_index vip_index;
 };
 static struct loaded loaded[2 * N_FLOWS];
 
@@ -135,14 +138,26 @@ out:
 }
 
 /* The one VIP, on the pool of this mode. */
-static int put_vip(struct walk_bench_bpf *skel, enum mode mode, int family)
+static int put_vip(struct loaded *l, enum mode mode)
 {
-	struct vip_key key = { .address = address_v6(VIP_PORT), .port = htons(VIP_PORT), .protocol = IPPROTO_TCP };
-	struct vip4_key key4 = { .address = htonl(VIP_V4), .port = htons(VIP_PORT), .protocol = IPPROTO_TCP };
-	struct vip vip = { .id = 1, .table = mode, .n_slots = SLOTS };
+	struct vip vip = { .id = 1,
+			   .table = mode,
+			   .n_slots = SLOTS,
+			   .key = { .address = l->family == 6 ? address_v6(VIP_PORT) : address_v4(VIP_V4),
+				    .port = htons(VIP_PORT),
+				    .protocol = IPPROTO_TCP } };
 
 	memset(vip.hash_mask, 0xff, sizeof(vip.hash_mask));
-	return family == 6 ? put(skel->maps.vips, &key, &vip) : put(skel->maps.vips4, &key4, &vip);
+	return vip_index_set(&l->vip_index, &vip);
+}
+
+/* An array's memory, or NULL. */
+static void *share(const struct bpf_map *map)
+{
+	size_t bytes = (size_t)bpf_map__value_size(map) * bpf_map__max_entries(map);
+	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+
+	return at == MAP_FAILED ? NULL : at;
 }
 
 /* The headers of flow 0's packet; IPv4 and TCP fields in their order: RFC 791 3.1, RFC 8200 3, RFC 9293 3.1. */
@@ -170,18 +185,23 @@ static void put_headers(struct walk_bench_bpf *skel, int family)
 
 static int load(struct loaded *l)
 {
-	struct siphash_key key = seed_key(SEED);
+	struct flow_keys key = flow_keys_of(SEED);
 	int err;
 
 	l->skel = walk_bench_bpf__open();
 	if (!l->skel)
 		return -errno;
-	memcpy((void *)&l->skel->rodata->flow_key, &key, sizeof(key));
+	memcpy((void *)&l->skel->rodata->flow_keys, &key, sizeof(key));
 	l->skel->rodata->bench_family = (uint32_t)l->family;
 	l->skel->rodata->flow_mask = l->flows - 1;
 	l->skel->rodata->bench_frame_bytes = frame_bytes(l->family);
 	put_headers(l->skel, l->family);
 	err = walk_bench_bpf__load(l->skel);
+	if (err)
+		return err;
+	l->vip_index.buckets = share(l->skel->maps.vip_index);
+	l->vip_index.records = share(l->skel->maps.vips);
+	err = l->vip_index.buckets && l->vip_index.records ? 0 : -ENOMEM;
 	for (enum mode m = 0; m < N_MODES; m++)
 		err = err ?: put_pool(l->skel, m, l->family);
 	return err;
@@ -203,7 +223,7 @@ static int measure(const struct line *line, uint32_t *ns)
 		  : line->program == PROGRAM_WALK ? l->skel->progs.bench_walk
 						  : l->skel->progs.bench_floor;
 	l->skel->bss->bench_backend = backend_of(line->mode, line->family, 0);
-	err = put_vip(l->skel, line->mode, line->family);
+	err = put_vip(l, line->mode);
 	if (err)
 		return err;
 	if (bpf_prog_test_run_opts(bpf_program__fd(program), &options))

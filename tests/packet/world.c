@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "core/vip_index.h"
 #include "shunt/hash.h"
 #include "shunt/heartbeat.h"
 #include "shunt.skel.h"
@@ -31,6 +32,7 @@ const uint8_t mac_next_hop[MAC_BYTES] = { 0x02, 0, 0, 0, 0xbe, 0x01 };
 
 static struct shunt_bpf *skel;
 static struct slot many[SHUNT_DEFAULT_SLOTS];
+static struct vip_index vip_index;
 
 static struct shunt_addr address_of(const char *text)
 {
@@ -88,10 +90,11 @@ static int put_table(struct bpf_map *map, uint32_t pool, const struct slot *slot
 
 static int put_vip(const char *address, int protocol, uint16_t port, struct vip vip, bool source_only)
 {
-	struct vip_key key = { .address = address_of(address), .port = htons(port), .protocol = (uint8_t)protocol };
-	struct vip4_key key4 = { .address = key.address.w[3], .port = key.port, .protocol = key.protocol };
-	bool is_v6 = key.address.w[2] != SHUNT_V4_MAPPED;
+	bool is_v6;
 
+	vip.key =
+		(struct vip_key){ .address = address_of(address), .port = htons(port), .protocol = (uint8_t)protocol };
+	is_v6 = vip.key.address.w[2] != SHUNT_V4_MAPPED;
 	vip.id = vip.table;
 	if (protocol == IPPROTO_TCP)
 		vip.flags |= VIP_JOURNAL;
@@ -101,7 +104,7 @@ static int put_vip(const char *address, int protocol, uint16_t port, struct vip 
 			vip.hash_mask[0] = 0xffffffff;
 		vip.hash_mask[2] = vip.hash_mask[3] = vip.hash_mask[4] = 0;
 	}
-	return is_v6 ? put(skel->maps.vips, &key, &vip) : put(skel->maps.vips4, &key4, &vip);
+	return vip_index_set(&vip_index, &vip);
 }
 
 bool world_few_served(uint32_t slot)
@@ -196,14 +199,14 @@ static void *share(const struct bpf_map *map)
 
 int world_open(void)
 {
-	struct siphash_key key = seed_key(WORLD_SEED);
+	struct flow_keys key = flow_keys_of(WORLD_SEED);
 	uint32_t elsewhere = ELSEWHERE, loopback = INGRESS;
 	int err;
 
 	skel = shunt_bpf__open();
 	if (!skel)
 		return -errno;
-	memcpy((void *)&skel->rodata->flow_key, &key, sizeof(key));
+	memcpy((void *)&skel->rodata->flow_keys, &key, sizeof(key));
 	bpf_map__set_max_entries(skel->maps.flows, FLOWS_MAX);
 	bpf_map__set_max_entries(skel->maps.journal, FLOWS_MAX);
 	bpf_map__set_max_entries(skel->maps.journal_free, FLOWS_MAX);
@@ -215,7 +218,10 @@ int world_open(void)
 	backend_flows = share(skel->maps.backend_flows);
 	backends = share(skel->maps.backends);
 	syns = share(skel->maps.syns);
-	if (!journal || !journal_state || !backend_flows || !backends || !syns)
+	vip_index.buckets = share(skel->maps.vip_index);
+	vip_index.records = share(skel->maps.vips);
+	if (!journal || !journal_state || !backend_flows || !backends || !syns || !vip_index.buckets ||
+	    !vip_index.records)
 		return -ENOMEM;
 	journal_state->capacity = FLOWS_MAX;
 	return put_pools() ?: put_vips() ?: put(skel->maps.egress, &elsewhere, &loopback);
@@ -267,7 +273,7 @@ uint16_t world_owner(uint32_t slot)
 
 uint32_t world_hash(const char *src, const char *dst, int protocol, uint16_t sport, uint16_t dport, int source_only)
 {
-	struct siphash_key key = seed_key(WORLD_SEED);
+	struct flow_keys key = flow_keys_of(WORLD_SEED);
 	struct shunt_addr s = address_of(src), d = address_of(dst);
 	bool is_v6 = d.w[2] != SHUNT_V4_MAPPED;
 	struct flow_words flow = { .w = { [4] = flow_word_l4(htons(sport), htons(dport), (uint8_t)protocol) } };

@@ -56,7 +56,7 @@ static void five_tuple_hash_sees_every_field_in_both_families(void **state)
 static void five_tuple_hash_of_ipv4_is_that_of_thirteen_wire_bytes(void **state)
 {
 	struct flow_tuple f = flow_of("192.0.2.1", "203.0.113.10", 0x1234, 443);
-	struct siphash_key key = seed_key(0x5eed0123456789abULL);
+	struct flow_keys key = flow_keys_of(0x5eed0123456789abULL);
 	uint8_t bytes[16] = { 192, 0, 2, 1, 203, 0, 113, 10, 0x12, 0x34, 443 >> 8, 443 & 0xff, IPPROTO_TCP };
 	const __u64 all[SHUNT_FLOW_WORDS] = { ~0ULL, ~0ULL, ~0ULL, ~0ULL, ~0ULL };
 	struct flow_words words = { { 0 } };

@@ -82,30 +82,28 @@ static struct flow_words flow_v6(const char *source, const char *destination, ui
 /* Expected values: computed by an independent implementation of what hash.h says. */
 static void flow_hash_of_a_v4_flow_is_pinned(void **state)
 {
-	struct siphash_key key = seed_key(SEED);
+	struct flow_keys key = flow_keys_of(SEED);
 	struct flow_words f = flow_v4("192.0.2.1", "203.0.113.10", 40000, 443);
 
 	(void)state;
-	assert_int_equal(key.k0, SEED);
-	assert_int_equal(key.k1, 0xa83b90e43d8b1562ULL);
-	assert_int_equal(flow_hash(&key, &f, all_of_it, 0), 0xde5fa43d);
-	assert_int_equal(hash_slot(0xde5fa43d, SHUNT_DEFAULT_SLOTS), 56928);
+	assert_int_equal(flow_hash(&key, &f, all_of_it, 0), 0x3b61163f);
+	assert_int_equal(hash_slot(0x3b61163f, SHUNT_DEFAULT_SLOTS), 15201);
 	f.w[1] = f.w[2] = f.w[3] = ~0ULL; /* not of a v4 flow */
-	assert_int_equal(flow_hash(&key, &f, all_of_it, 0), 0xde5fa43d);
+	assert_int_equal(flow_hash(&key, &f, all_of_it, 0), 0x3b61163f);
 }
 
 static void flow_hash_of_a_v6_flow_is_pinned(void **state)
 {
-	struct siphash_key key = seed_key(SEED);
+	struct flow_keys key = flow_keys_of(SEED);
 	struct flow_words f = flow_v6("2001:db8::1", "2001:db8:0:1::10", 40000, 443);
 
 	(void)state;
-	assert_int_equal(flow_hash(&key, &f, all_of_it, 1), 0x4aa1a5fe);
+	assert_int_equal(flow_hash(&key, &f, all_of_it, 1), 0x549c4f15);
 }
 
 static void what_the_mask_leaves_out_changes_nothing_and_what_it_keeps_does(void **state)
 {
-	struct siphash_key key = seed_key(SEED);
+	struct flow_keys key = flow_keys_of(SEED);
 	__u64 source_v4[SHUNT_FLOW_WORDS] = { 0xffffffffULL }; /* the low half of word 0 */
 	__u64 source_v6_64[SHUNT_FLOW_WORDS] = { ~0ULL }; /* a /64 */
 	struct flow_words a = flow_v4("192.0.2.1", "203.0.113.10", 40000, 443);
@@ -116,17 +114,17 @@ static void what_the_mask_leaves_out_changes_nothing_and_what_it_keeps_does(void
 	struct flow_words f = flow_v6("2001:db8:0:1::1", "2001:db8:0:1::10", 40000, 443);
 
 	(void)state;
-	assert_int_equal(flow_hash(&key, &a, source_v4, 0), 0xd7335610);
-	assert_int_equal(flow_hash(&key, &b, source_v4, 0), 0xd7335610);
-	assert_int_not_equal(flow_hash(&key, &c, source_v4, 0), 0xd7335610);
-	assert_int_equal(flow_hash(&key, &d, source_v6_64, 1), 0xcaf0628a);
-	assert_int_equal(flow_hash(&key, &e, source_v6_64, 1), 0xcaf0628a);
-	assert_int_not_equal(flow_hash(&key, &f, source_v6_64, 1), 0xcaf0628a);
+	assert_int_equal(flow_hash(&key, &a, source_v4, 0), 0x76e8c508);
+	assert_int_equal(flow_hash(&key, &b, source_v4, 0), 0x76e8c508);
+	assert_int_not_equal(flow_hash(&key, &c, source_v4, 0), 0x76e8c508);
+	assert_int_equal(flow_hash(&key, &d, source_v6_64, 1), 0xf30f8a24);
+	assert_int_equal(flow_hash(&key, &e, source_v6_64, 1), 0xf30f8a24);
+	assert_int_not_equal(flow_hash(&key, &f, source_v6_64, 1), 0xf30f8a24);
 }
 
 static void another_seed_hashes_to_something_else(void **state)
 {
-	struct siphash_key key = seed_key(SEED), other = seed_key(SEED ^ 1);
+	struct flow_keys key = flow_keys_of(SEED), other = flow_keys_of(SEED ^ 1);
 	struct flow_words f = flow_v4("192.0.2.1", "203.0.113.10", 40000, 443);
 
 	(void)state;
@@ -158,7 +156,7 @@ static void slots_are_in_bounds_and_all_in_use(void **state)
 static void flows_of_one_client_spread_evenly(void **state)
 {
 	enum { N_SLOTS = 251, N_FLOWS = 64512 };
-	struct siphash_key key = seed_key(SEED);
+	struct flow_keys key = flow_keys_of(SEED);
 	uint32_t v4[N_SLOTS] = { 0 }, v6[N_SLOTS] = { 0 };
 	double chi2[2] = { 0 }, expected = (double)N_FLOWS / N_SLOTS;
 

@@ -29,7 +29,7 @@ void vip_hash_mask(uint64_t mask[SHUNT_FLOW_WORDS], const struct config_vip *vip
 
 uint32_t flow_hash_under(const struct flow_tuple *flow, uint64_t seed, const uint64_t mask[SHUNT_FLOW_WORDS])
 {
-	struct siphash_key key = seed_key(seed);
+	struct flow_keys key = flow_keys_of(seed);
 	struct flow_words words = { 0 };
 	__u64 m[SHUNT_FLOW_WORDS];
 	bool v6 = !address_is_v4(&flow->destination);

@@ -15,6 +15,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "core/vip_index.h"
 #include "shunt/hash.h"
 #include "shunt.skel.h"
 
@@ -32,6 +33,7 @@ struct dataplane {
 	struct backend *backends;
 	struct session *sessions;
 	struct detector *detector;
+	struct vip_index vip_index;
 	struct flow *journal;
 	struct journal_state *journal_state;
 	struct backend_flows *backend_flows;
@@ -88,13 +90,13 @@ static int take_event(void *arg, void *data, size_t size)
 
 static int load(struct dataplane *dp, const struct dataplane_options *options, bool with_timer)
 {
-	struct siphash_key key = seed_key(options->seed);
+	struct flow_keys key = flow_keys_of(options->seed);
 	int err;
 
 	dp->skel = shunt_bpf__open();
 	if (!dp->skel)
 		return -errno;
-	memcpy((void *)&dp->skel->rodata->flow_key, &key, sizeof(key));
+	memcpy((void *)&dp->skel->rodata->flow_keys, &key, sizeof(key));
 	bpf_map__set_max_entries(dp->skel->maps.flows, options->flows_max);
 	bpf_map__set_max_entries(dp->skel->maps.journal, options->flows_max);
 	bpf_map__set_max_entries(dp->skel->maps.journal_free, options->flows_max);
@@ -143,13 +145,15 @@ int dataplane_open(struct dataplane **out, const struct dataplane_options *optio
 	dp->backends = array_map(dp->skel->maps.backends);
 	dp->sessions = array_map(dp->skel->maps.sessions);
 	dp->detector = array_map(dp->skel->maps.detector);
+	dp->vip_index.buckets = array_map(dp->skel->maps.vip_index);
+	dp->vip_index.records = array_map(dp->skel->maps.vips);
 	dp->journal = array_map(dp->skel->maps.journal);
 	dp->journal_state = array_map(dp->skel->maps.journal_state);
 	dp->backend_flows = array_map(dp->skel->maps.backend_flows);
 	dp->syns = array_map(dp->skel->maps.syns);
 	dp->ring = ring_buffer__new(bpf_map__fd(dp->skel->maps.events), take_event, dp, NULL);
-	if (!dp->backends || !dp->sessions || !dp->detector || !dp->journal || !dp->journal_state ||
-	    !dp->backend_flows || !dp->syns || !dp->ring) {
+	if (!dp->backends || !dp->sessions || !dp->detector || !dp->vip_index.buckets || !dp->vip_index.records ||
+	    !dp->journal || !dp->journal_state || !dp->backend_flows || !dp->syns || !dp->ring) {
 		err = -ENOMEM;
 		*why = "no memory for the shared maps";
 		goto out;
@@ -174,6 +178,8 @@ void dataplane_close(struct dataplane *dp)
 		array_unmap(dp->skel->maps.backends, dp->backends);
 		array_unmap(dp->skel->maps.sessions, dp->sessions);
 		array_unmap(dp->skel->maps.detector, dp->detector);
+		array_unmap(dp->skel->maps.vip_index, dp->vip_index.buckets);
+		array_unmap(dp->skel->maps.vips, dp->vip_index.records);
 		array_unmap(dp->skel->maps.journal, dp->journal);
 		array_unmap(dp->skel->maps.journal_state, dp->journal_state);
 		array_unmap(dp->skel->maps.backend_flows, dp->backend_flows);
@@ -390,34 +396,14 @@ int dataplane_set_police(struct dataplane *dp, uint32_t vip, const struct police
 	return bpf_map_update_elem(bpf_map__fd(dp->skel->maps.police), &vip, police, BPF_ANY);
 }
 
-/* The map that holds the VIP, and its key there: IPv4 has a map with a shorter key. */
-static int vip_map(struct dataplane *dp, const struct vip_key *key, struct vip4_key *key4, const void **out)
-{
-	if (key->address.w[0] || key->address.w[1] || key->address.w[2] != SHUNT_V4_MAPPED) {
-		*out = key;
-		return bpf_map__fd(dp->skel->maps.vips);
-	}
-	*key4 = (struct vip4_key){ .address = key->address.w[3], .port = key->port, .protocol = key->protocol };
-	*out = key4;
-	return bpf_map__fd(dp->skel->maps.vips4);
-}
-
 int dataplane_delete_vip(struct dataplane *dp, const struct vip_key *key)
 {
-	struct vip4_key key4;
-	const void *found;
-	int fd = vip_map(dp, key, &key4, &found);
-
-	return bpf_map_delete_elem(fd, found);
+	return vip_index_delete(&dp->vip_index, key);
 }
 
-int dataplane_set_vip(struct dataplane *dp, const struct vip_key *key, const struct vip *vip)
+int dataplane_set_vip(struct dataplane *dp, const struct vip *vip)
 {
-	struct vip4_key key4;
-	const void *found;
-	int fd = vip_map(dp, key, &key4, &found);
-
-	return bpf_map_update_elem(fd, found, vip, BPF_ANY);
+	return vip_index_set(&dp->vip_index, vip);
 }
 
 int dataplane_add_egress(struct dataplane *dp, unsigned ifindex)

@@ -67,7 +67,7 @@ int dataplane_set_table_before(struct dataplane *dp, uint32_t pool, const struct
 int dataplane_clear_table(struct dataplane *dp, uint32_t pool); /* and the one before */
 int dataplane_set_police(struct dataplane *dp, uint32_t vip, const struct police *police);
 int dataplane_delete_vip(struct dataplane *dp, const struct vip_key *key);
-int dataplane_set_vip(struct dataplane *dp, const struct vip_key *key, const struct vip *vip);
+int dataplane_set_vip(struct dataplane *dp, const struct vip *vip); /* new, or instead of what has its key; -ENOSPC */
 int dataplane_add_egress(struct dataplane *dp, unsigned ifindex);
 
 /* Sums over CPUs. 0 or -errno. */

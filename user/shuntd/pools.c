@@ -131,19 +131,21 @@ static int police_load(struct shuntd *s, const struct vip_run *v)
 
 int vip_load(struct shuntd *s, const struct vip_run *v)
 {
-	struct vip_key key = { .address = v->conf.address, .port = htons(v->conf.port), .protocol = v->conf.protocol };
-	struct vip vip = { .id = v->id,
-			   .table = v->pool->id,
-			   .n_slots = v->pool->n_slots,
-			   .flags = vip_flags(s, v),
-			   .on_failure = v->conf.on_failure,
-			   .n_slots_before = v->migrating ? v->n_slots_before : 0 };
+	struct vip vip = {
+		.id = v->id,
+		.key = { .address = v->conf.address, .port = htons(v->conf.port), .protocol = v->conf.protocol },
+		.table = v->pool->id,
+		.n_slots = v->pool->n_slots,
+		.flags = vip_flags(s, v),
+		.on_failure = v->conf.on_failure,
+		.n_slots_before = v->migrating ? v->n_slots_before : 0
+	};
 	int err = police_load(s, v);
 
 	if (err)
 		return err;
 	vip_hash_mask((uint64_t *)vip.hash_mask, &v->conf);
-	return dataplane_set_vip(s->dataplane, &key, &vip);
+	return dataplane_set_vip(s->dataplane, &vip);
 }
 
 int vips_flags_apply(struct shuntd *s)
