@@ -66,35 +66,11 @@ static __always_inline enum reason choose_journalled(struct packet *p, struct vi
 	return serve(s, id);
 }
 
-/* Sets the backend and its id. */
-static __always_inline enum reason choose(struct packet *p, struct vip *vip, struct served *s)
+/* Something speaks against the slot's owner, s->backend, or at least against not looking. */
+static __always_inline enum reason choose_otherwise(struct packet *p, struct vip *vip, __u32 number, __u32 heir,
+						    struct served *s)
 {
-	__u32 n_slots = vip->n_slots, number, heir;
-	__u32 flags = vip->flags;
-	int is_journalled = flags & VIP_JOURNAL && !p->is_fragment;
-	const struct slot *slot;
-	void *table;
-
-	p->hash = packet_hash(p, vip);
-	if (!n_slots) /* emptied: the flows that it had go on */
-		return is_journalled ? choose_journalled(p, vip, 0, 0, 0, s) : REASON_NO_BACKEND;
-	table = bpf_map_lookup_elem(&tables, &vip->table);
-	if (!table)
-		return REASON_TABLE_MISSING;
-	number = hash_slot(p->hash, n_slots);
-	slot = slot_look_up(table, number);
-	if (!slot)
-		return REASON_TABLE_MISSING;
-	s->id = slot->owner;
-	heir = slot->heir;
-	s->backend = bpf_map_lookup_elem(&backends, &s->id);
-	if (!s->backend)
-		return REASON_TABLE_MISSING;
-	if (backend_is_up(s->backend) &&
-	    !((p->tcp_flags & TCP_FLAGS_OF_FLOWS) | (flags & (VIP_MIGRATING | VIP_CONFIRM)) |
-	      *(volatile __u32 *)&s->backend->detours))
-		return GO_ON;
-	if (is_journalled)
+	if (vip->flags & VIP_JOURNAL && !p->is_fragment)
 		return choose_journalled(p, vip, number, s->id, heir, s);
 	if (backend_is_up(s->backend))
 		return GO_ON;
@@ -104,7 +80,38 @@ static __always_inline enum reason choose(struct packet *p, struct vip *vip, str
 		return REASON_TABLE_MISSING;
 	if (backend_is_up(s->backend))
 		return GO_ON;
-	return serve(s, slot_serve_elsewhere(vip->table, number, p->hash, n_slots));
+	return serve(s, slot_serve_elsewhere(vip->table, number, p->hash, vip->n_slots));
+}
+
+/* Sets the backend and its id. */
+static __always_inline enum reason choose(struct packet *p, struct vip *vip, struct served *s)
+{
+	__u32 n_slots = vip->n_slots, number;
+	const struct slot *slot;
+	void *table;
+
+	p->hash = packet_hash(p, vip);
+	if (!n_slots) { /* emptied: the flows that it had go on */
+		if (vip->flags & VIP_JOURNAL && !p->is_fragment)
+			return choose_journalled(p, vip, 0, 0, 0, s);
+		return REASON_NO_BACKEND;
+	}
+	table = bpf_map_lookup_elem(&tables, &vip->table);
+	if (!table)
+		return REASON_TABLE_MISSING;
+	number = hash_slot(p->hash, n_slots);
+	slot = slot_look_up(table, number);
+	if (!slot)
+		return REASON_TABLE_MISSING;
+	s->id = slot->owner;
+	s->backend = bpf_map_lookup_elem(&backends, &s->id);
+	if (!s->backend)
+		return REASON_TABLE_MISSING;
+	if (__builtin_expect(!((backend_state(s->backend) ^ BACKEND_UP) | *(volatile __u32 *)&s->backend->detours |
+			       (p->tcp_flags & TCP_FLAGS_OF_FLOWS) | (vip->flags & (VIP_MIGRATING | VIP_CONFIRM))),
+			     1))
+		return GO_ON;
+	return choose_otherwise(p, vip, number, slot->heir, s);
 }
 
 #endif
