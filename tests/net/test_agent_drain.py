@@ -117,7 +117,7 @@ def test_drain_waits_for_the_last_connection(agent, connect):
 
 def test_drain_ends_with_1_at_the_deadline_and_goes_on(agent, connect):
     connect(VIP4)
-    done = agent.run("drain", "--wait", "--deadline", "300ms")
+    done = agent.run("drain", "--wait", "--deadline", "1500ms")  # longer than none is waited for
     assert (done.returncode, done.stderr) == (1, "shunt-agent: the deadline came first: 1 connection left\n")
     assert agent.run("status").stdout == "draining, 1 connection\n"
 
