@@ -10,6 +10,7 @@ import time
 from cluster import PORT
 from topology import VIP4, stop, wait_for
 
+SHORT = "{closed: 1s}"  # in place of a minute, where a scene waits until ended connections are forgotten
 SETTLED_S = 10  # a client that was not told by then is counted as not told
 
 
@@ -34,7 +35,7 @@ def homes(group):
 def pool_changes(c, n):
     """n connections exchange data while the pool grows from 3 to 4, is re-weighted, reordered, and loses gpu2 by drain.
 
-    Needs a controller with gpu1, gpu2 and gpu3 alone.
+    Needs a controller with gpu1, gpu2 and gpu3 alone, and SHORT.
     """
     swarm, seen = c.swarm(), {}
     three = {"gpu1": 100, "gpu2": 100, "gpu3": 100}
@@ -44,7 +45,7 @@ def pool_changes(c, n):
     def change(name, expected, *argv, **kw):
         """Reload while data flows; who got new connections afterwards."""
         before_ns = time.monotonic_ns()
-        c.reload(c.flow_config(**kw), *argv)
+        c.reload(c.flow_config(flows=SHORT, **kw), *argv)
         wait_for(lambda: expected.items() <= c.states().items(), f"{expected} after {name}", 15)
         group.wait_exchange()
         newcomers = swarm.echo(c.take_sources(max(60, n // 20))).wait_open()
@@ -64,7 +65,7 @@ def pool_changes(c, n):
     wait_for(lambda: "gpu2" not in c.states(), "gpu2 to leave when its last connection has ended")
     seen["removed_by_drain"]["gone_when_empty"] = True
     swarm.end()
-    c.reload(c.flow_config(weights=four))
+    c.reload(c.flow_config(flows=SHORT, weights=four))
     c.wait_states()
     return seen
 
@@ -170,7 +171,7 @@ def connect_in_flight(c, n_wanted, burst=64, victim="gpu2", trials_max=100):
 
 
 def failback(c, n, victim="gpu2"):
-    """A backend dies, n new connections go to its heirs, it returns."""
+    """A backend dies, n new connections go to its heirs, it returns. Needs SHORT."""
     swarm = c.swarm()
     fault_ns = c.power_off(victim)
     c.wait_down(victim, fault_ns)
