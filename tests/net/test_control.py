@@ -208,7 +208,8 @@ def drain_script(*looks, **first):
 
     def answer(request):
         if request["command"] == "show":
-            return {"result": [looks.pop(0) if len(looks) > 1 else looks[0]]}
+            look = looks.pop(0) if len(looks) > 1 else looks[0]
+            return {"result": look if isinstance(look, list) else [look]}
         return {"result": backend(**first)}
     return answer
 
@@ -231,6 +232,12 @@ def test_drain_waits_and_shows_how_many_are_left(scripted, words):
     assert (done.returncode, first, last, done.stderr) == (0, "gpu1: 2 flows left", "gpu1: drained", "")
     assert set(between) <= {"gpu1: 1 flow left"}  # a line a second is enough for a log
     assert [r["command"] for r in requests] == ["drain", "show", "show", "show"]
+
+
+def test_wait_is_for_the_configured_one_of_two_of_a_name(scripted):
+    removed = backend(draining="removed", drained=True, cut=7)
+    path, _ = scripted(drain_script([removed, backend(live=2)], [removed, backend(drained=True, cut=0)]))
+    assert shunt("-s", path, "backend", "drain", "gpu1", "wait").stdout == "gpu1: 2 flows left\ngpu1: drained\n"
 
 
 def test_drain_on_a_terminal_rewrites_one_line(scripted):

@@ -143,6 +143,21 @@ static int wait_end(const struct call *call, const json_t *backend)
 	return -1;
 }
 
+/* Of two of a name, one of which was removed from the configuration, the other one: the one that was asked for. */
+static const json_t *backend_of(const json_t *list)
+{
+	const json_t *backend, *why;
+	size_t i;
+
+	json_array_foreach(list, i, backend)
+	{
+		why = json_object_get(backend, "draining");
+		if (!json_is_string(why) || strcmp(json_string_value(why), "removed"))
+			return backend;
+	}
+	return json_array_get(list, 0);
+}
+
 /* Watch until the last flow has ended, one way or another. */
 static int drain_wait(const struct call *call, const char *name)
 {
@@ -154,12 +169,13 @@ static int drain_wait(const struct call *call, const char *name)
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	while (code < 0 && !interrupted) {
-		json_t *list, *backend;
+		const json_t *backend;
+		json_t *list;
 
 		code = request_ask(call, "backend", "show", json_pack("{s:s}", "name", name), &list);
 		if (code)
 			return code;
-		backend = json_array_get(list, 0);
+		backend = backend_of(list);
 		live = number_of(backend, "live");
 		code = wait_end(call, backend);
 		if (code < 0)
