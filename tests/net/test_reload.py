@@ -10,6 +10,7 @@ import pytest
 from topology import VIP4, wait_for
 
 PORTS = range(20000, 20032)
+RATE = 100  # streams a second: some 50 at a time
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def started(cluster, shuntd, config):
 
 def load_on(cluster, *names):
     """Streams opened at a steady pace, when each of these backends has some."""
-    load = cluster.start_load(40)
+    load = cluster.start_load(RATE)
     wait_for(lambda: {b["name"] for b in cluster.shunt("backend", "show") if b["live"]} >= set(names), f"streams on {names}")
     return load
 
