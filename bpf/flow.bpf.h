@@ -287,12 +287,13 @@ recorded:
 /* Whom the slots that moved belonged to; 0: nobody. */
 static __always_inline __u32 owner_before(const struct vip *vip, const struct flow_job *job)
 {
+	__u32 pool = vip->table; /* on the stack: to an old verifier *vip is no key */
 	const struct slot *slot;
 	void *table;
 
 	if (!vip->n_slots_before)
 		return 0;
-	table = bpf_map_lookup_elem(&tables_before, &vip->table);
+	table = bpf_map_lookup_elem(&tables_before, &pool);
 	if (!table)
 		return 0;
 	slot = slot_look_up(table, hash_slot(job->hash, vip->n_slots_before));

@@ -35,7 +35,10 @@ static const char *const mode_names[] = { "ipip", "l2" };
 static const uint32_t flow_counts[] = { 1, 65536, 1048576, FLOWS_MAX };
 #define N_FLOWS 4
 
-enum program { PROGRAM_EMPTY, PROGRAM_FLOOR, PROGRAM_WALK };
+/* The last three of them walk in an object of their own, whose journal holds a million flows. */
+enum program { PROGRAM_EMPTY, PROGRAM_FLOOR, PROGRAM_WALK, PROGRAM_WALK_FULL, PROGRAM_SYN_NEW, PROGRAM_SYN_AGAIN };
+#define OPENED 90910 /* flows of a run of SYNs: all runs open a million */
+#define TCP_V4 34 /* offset of the TCP header */
 
 /* One line of the table: its runs, sorted when they are all there. */
 struct line {
@@ -46,14 +49,16 @@ struct line {
 	uint32_t ns[RUNS];
 };
 
-/* A loaded object per family and number of flows: both are constants to the program. */
+/* A loaded object per family and number of flows: both are constants to the program. And one with a journal. */
 struct loaded {
 	int family;
 	uint32_t flows;
+	uint32_t journal; /* entries that it takes */
 	struct walk_bench_bpf *skel;
 	struct vip_index vip_index;
 };
-static struct loaded loaded[2 * N_FLOWS];
+static struct loaded loaded[2 * N_FLOWS + 1];
+#define N_LOADED (sizeof(loaded) / sizeof(loaded[0]))
 
 static int put(struct bpf_map *map, const void *key, const void *value)
 {
@@ -143,6 +148,7 @@ static int put_vip(struct loaded *l, enum mode mode)
 	struct vip vip = { .id = 1,
 			   .table = mode,
 			   .n_slots = SLOTS,
+			   .flags = VIP_JOURNAL,
 			   .key = { .address = l->family == 6 ? address_v6(VIP_PORT) : address_v4(VIP_V4),
 				    .port = htons(VIP_PORT),
 				    .protocol = IPPROTO_TCP } };
@@ -186,6 +192,8 @@ static void put_headers(struct walk_bench_bpf *skel, int family)
 static int load(struct loaded *l)
 {
 	struct flow_keys key = flow_keys_of(SEED);
+	struct journal_state state = { .capacity = l->journal };
+	uint32_t zero = 0;
 	int err;
 
 	l->skel = walk_bench_bpf__open();
@@ -196,32 +204,53 @@ static int load(struct loaded *l)
 	l->skel->rodata->flow_mask = l->flows - 1;
 	l->skel->rodata->bench_frame_bytes = frame_bytes(l->family);
 	put_headers(l->skel, l->family);
+	if (l->journal) {
+		bpf_map__set_max_entries(l->skel->maps.flows, l->journal);
+		bpf_map__set_max_entries(l->skel->maps.journal, l->journal);
+		bpf_map__set_max_entries(l->skel->maps.journal_free, l->journal);
+	}
 	err = walk_bench_bpf__load(l->skel);
 	if (err)
 		return err;
 	l->vip_index.buckets = share(l->skel->maps.vip_index);
 	l->vip_index.records = share(l->skel->maps.vips);
 	err = l->vip_index.buckets && l->vip_index.records ? 0 : -ENOMEM;
+	err = err ?: put(l->skel->maps.journal_state, &zero, &state);
 	for (enum mode m = 0; m < N_MODES; m++)
 		err = err ?: put_pool(l->skel, m, l->family);
 	return err;
 }
 
-/* One test run of a line; 0 and *ns, or -errno. */
-static int measure(const struct line *line, uint32_t *ns)
+/* The next packets of a journal's object: a run of SYNs is of flows of its own, or of the first run's with other numbers. */
+static void put_segment(struct walk_bench_bpf *skel, enum program program, int run)
 {
+	uint8_t *tcp = (uint8_t *)&skel->bss->bench_headers + TCP_V4;
+
+	tcp[7] = program == PROGRAM_SYN_AGAIN ? (uint8_t)(run + 1) : 0;
+	tcp[13] = program == PROGRAM_WALK_FULL ? 0x10 : 0x02;
+	skel->bss->next_flow = program == PROGRAM_SYN_NEW ? (uint32_t)run * OPENED : 0;
+}
+
+/* One test run of a line; 0 and *ns, or -errno. */
+static int measure(const struct line *line, int run, uint32_t *ns)
+{
+	bool is_journal = line->program >= PROGRAM_WALK_FULL;
 	uint8_t frame[160] = { 0 }; /* the program writes the headers */
 	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame, .repeat = REPEATS);
 	struct loaded *l = loaded;
 	struct bpf_program *program;
 	int err;
 
-	while (l->family != line->family || l->flows != line->flows)
+	while (l->family != line->family || l->flows != line->flows || !l->journal == is_journal)
 		l++;
+	if (is_journal)
+		put_segment(l->skel, line->program, run);
+	if (line->program > PROGRAM_WALK_FULL)
+		options.repeat = OPENED;
 	options.data_size_in = frame_bytes(line->family);
-	program = line->program == PROGRAM_EMPTY  ? l->skel->progs.bench_empty
-		  : line->program == PROGRAM_WALK ? l->skel->progs.bench_walk
-						  : l->skel->progs.bench_floor;
+	program = line->program == PROGRAM_EMPTY   ? l->skel->progs.bench_empty
+		  : line->program == PROGRAM_FLOOR ? l->skel->progs.bench_floor
+						   : l->skel->progs.bench_walk;
 	l->skel->bss->bench_backend = backend_of(line->mode, line->family, 0);
 	err = put_vip(l, line->mode);
 	if (err)
@@ -234,6 +263,16 @@ static int measure(const struct line *line, uint32_t *ns)
 	return 0;
 }
 
+/* Flows that were recorded. */
+static uint32_t journal_used(void)
+{
+	struct journal_state state = { 0 };
+	uint32_t zero = 0;
+
+	bpf_map_lookup_elem(bpf_map__fd(loaded[N_LOADED - 1].skel->maps.journal_state), &zero, &state);
+	return state.used;
+}
+
 static int compare(const void *a, const void *b)
 {
 	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
@@ -243,16 +282,19 @@ static int compare(const void *a, const void *b)
 
 static void line_print(const struct line *line)
 {
-	static const char *const programs[] = { "empty", "floor", "walk" };
+	static const char *const programs[] = { "empty", "floor", "walk", "walk, journal", "SYN, new", "SYN, again" };
 
-	printf("%-6s %-5s %7s %9u %7u %7u %7u\n", programs[line->program],
+	printf("%-13s %-5s %7s %9u %7u %7u %7u\n", programs[line->program],
 	       line->program == PROGRAM_EMPTY ? "-" : mode_names[line->mode], line->family == 6 ? "IPv6" : "IPv4",
 	       line->flows, line->ns[RUNS / 2], line->ns[0], line->ns[RUNS - 1]);
 }
 
 static json_t *to_json(const struct line *lines, size_t n)
 {
-	json_t *floor = json_object(), *results = json_array();
+	static const char *const keys[] = {
+		[PROGRAM_WALK_FULL] = "walk_ns", [PROGRAM_SYN_NEW] = "syn_new_ns", [PROGRAM_SYN_AGAIN] = "syn_again_ns"
+	};
+	json_t *floor = json_object(), *results = json_array(), *journal = json_object();
 	json_int_t empty = 0;
 
 	for (size_t i = 0; i < n; i++) {
@@ -263,12 +305,16 @@ static json_t *to_json(const struct line *lines, size_t n)
 			empty = ns;
 		else if (l->program == PROGRAM_FLOOR)
 			json_object_set_new(floor, mode_names[l->mode], json_integer(ns));
-		else
+		else if (l->program == PROGRAM_WALK)
 			json_array_append_new(results,
 					      json_pack("{s:s, s:i, s:I, s:I}", "mode", mode_names[l->mode], "family",
 							l->family, "flows", (json_int_t)l->flows, "ns", ns));
+		else
+			json_object_set_new(journal, keys[l->program], json_integer(ns));
 	}
-	return json_pack("{s:I, s:o, s:o}", "empty_ns", empty, "floor_ns", floor, "results", results);
+	json_object_set_new(journal, "flows", json_integer(RUNS * OPENED));
+	return json_pack("{s:I, s:o, s:o, s:o}", "empty_ns", empty, "floor_ns", floor, "results", results, "journal",
+			 journal);
 }
 
 static int pin(void)
@@ -288,7 +334,7 @@ static int pin(void)
 
 int main(int argc, char **argv)
 {
-	static struct line lines[3 + 2 * N_MODES * N_FLOWS];
+	static struct line lines[6 + 2 * N_MODES * N_FLOWS];
 	size_t n = 0;
 	json_t *json = NULL;
 	int err;
@@ -298,15 +344,20 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	err = pin();
-	for (size_t i = 0; i < 2 * N_FLOWS && !err; i++) {
+	for (size_t i = 0; i < 2 * N_FLOWS; i++) {
 		loaded[i].family = i < N_FLOWS ? 4 : 6;
 		loaded[i].flows = flow_counts[i % N_FLOWS];
-		err = load(&loaded[i]);
 	}
+	loaded[2 * N_FLOWS] = (struct loaded){ .family = 4, .flows = 1048576, .journal = 1048576 };
+	for (size_t i = 0; i < N_LOADED && !err; i++)
+		err = load(&loaded[i]);
 	if (err) {
 		fprintf(stderr, "bench_datapath: the program does not load: %s\n", strerror(-err));
 		goto out;
 	}
+	lines[n++] = (struct line){ .program = PROGRAM_SYN_NEW, .family = 4, .flows = 1048576 };
+	lines[n++] = (struct line){ .program = PROGRAM_SYN_AGAIN, .family = 4, .flows = 1048576 };
+	lines[n++] = (struct line){ .program = PROGRAM_WALK_FULL, .family = 4, .flows = 1048576 };
 	lines[n++] = (struct line){ .program = PROGRAM_EMPTY, .family = 4, .flows = 1 };
 	for (enum mode m = 0; m < N_MODES; m++)
 		lines[n++] = (struct line){ .program = PROGRAM_FLOOR, .mode = m, .family = 4, .flows = 1048576 };
@@ -317,14 +368,19 @@ int main(int argc, char **argv)
 					.program = PROGRAM_WALK, .mode = m, .family = family, .flows = flow_counts[i]
 				};
 
+	/* First all the flows are opened. */
 	for (int run = 0; run < RUNS && !err; run++)
-		for (size_t i = 0; i < n && !err; i++)
-			err = measure(&lines[i], &lines[i].ns[run]);
+		err = measure(&lines[0], run, &lines[0].ns[run]);
+	for (int run = 0; run < RUNS && !err; run++)
+		for (size_t i = 1; i < n && !err; i++)
+			err = measure(&lines[i], run, &lines[i].ns[run]);
+	if (!err && journal_used() != RUNS * OPENED)
+		err = -EPROTO;
 	if (err) {
 		fprintf(stderr, "bench_datapath: a test run failed: %s\n", strerror(-err));
 		goto out;
 	}
-	printf("%-6s %-5s %7s %9s %7s %7s %7s   ns a packet, %d runs of %d\n", "what", "mode", "family", "flows",
+	printf("%-13s %-5s %7s %9s %7s %7s %7s   ns a packet, %d runs of %d\n", "what", "mode", "family", "flows",
 	       "median", "least", "most", RUNS, REPEATS);
 	for (size_t i = 0; i < n; i++) {
 		qsort(lines[i].ns, RUNS, sizeof(lines[i].ns[0]), compare);
@@ -337,7 +393,7 @@ int main(int argc, char **argv)
 	}
 out:
 	json_decref(json);
-	for (size_t i = 0; i < 2 * N_FLOWS; i++)
+	for (size_t i = 0; i < N_LOADED; i++)
 		walk_bench_bpf__destroy(loaded[i].skel);
 	return err ? 1 : 0;
 }
