@@ -36,82 +36,72 @@ static __always_inline enum reason serve(struct served *s, int id)
 	return s->backend ? GO_ON : REASON_TABLE_MISSING;
 }
 
-/* The journal knows. The packet may be changed behind its pointers: into a RST. */
-static __always_inline enum reason choose_journalled(struct packet *p, struct vip *vip, __u32 slot, __u32 owner,
-						     __u32 heir, struct served *s)
-{
-	struct flow_job *job = flow_job_here();
-	int id;
-
-	if (!job)
-		return REASON_TABLE_MISSING;
-	job->key.client = p->client.addr;
-	job->key.vip = p->vip.addr;
-	job->key.client_port = p->client_port;
-	job->key.vip_port = p->vip_port;
-	job->key.protocol = p->protocol;
-	job->hash = p->hash;
-	job->slot = slot;
-	job->owner = owner;
-	job->heir = heir;
-	job->l3 = p->l3;
-	job->l4 = p->l4;
-	job->ip_bytes = p->ip_bytes;
-	job->frame_bytes = p->frame_bytes;
-	job->tcp_flags = p->tcp_flags;
-	job->is_v6 = p->is_v6;
-	job->is_icmp_error = p->is_icmp_error;
-	id = p->is_new_flow ? flow_open(p->ctx, vip) : flow_follow(p->ctx, vip);
-	packet_reload(p);
-	return serve(s, id);
-}
-
-/* Something speaks against the slot's owner, s->backend, or at least against not looking. */
-static __always_inline enum reason choose_otherwise(struct packet *p, struct vip *vip, __u32 number, __u32 heir,
+/*
+ * Something speaks against the slot's owner, or at least against not looking. One way out of here for all packets, so that
+ * the verifier follows the rest of the walk no more often than it must. The packet may be changed behind its pointers:
+ * into a RST.
+ */
+static __always_inline enum reason choose_otherwise(struct packet *p, struct vip *vip, __u32 slot, __u32 owner,
 						    struct served *s)
 {
-	if (vip->flags & VIP_JOURNAL && !p->is_fragment)
-		return choose_journalled(p, vip, number, s->id, heir, s);
-	if (backend_is_up(s->backend))
-		return GO_ON;
-	s->id = heir;
-	s->backend = bpf_map_lookup_elem(&backends, &s->id);
-	if (!s->backend)
-		return REASON_TABLE_MISSING;
-	if (backend_is_up(s->backend))
-		return GO_ON;
-	return serve(s, slot_serve_elsewhere(vip->table, number, p->hash, vip->n_slots));
+	struct flow_job *job;
+	int id;
+
+	if (!(vip->flags & VIP_JOURNAL) || p->is_fragment) {
+		id = vip->n_slots ? slot_serve(vip->table, slot, p->hash, vip->n_slots) : 0;
+	} else {
+		job = flow_job_here();
+		if (!job)
+			return REASON_TABLE_MISSING;
+		job->key.client = p->client.addr;
+		job->key.vip = p->vip.addr;
+		job->key.client_port = p->client_port;
+		job->key.vip_port = p->vip_port;
+		job->key.protocol = p->protocol;
+		job->hash = p->hash;
+		job->slot = slot;
+		job->owner = owner;
+		job->l3 = p->l3;
+		job->l4 = p->l4;
+		job->ip_bytes = p->ip_bytes;
+		job->frame_bytes = p->frame_bytes;
+		job->tcp_flags = p->tcp_flags;
+		job->is_v6 = p->is_v6;
+		job->is_icmp_error = p->is_icmp_error;
+		id = p->is_new_flow ? flow_open(p->ctx, vip) : flow_follow(p->ctx, vip);
+	}
+	packet_reload(p);
+	return serve(s, id);
 }
 
 /* Sets the backend and its id. */
 static __always_inline enum reason choose(struct packet *p, struct vip *vip, struct served *s)
 {
-	__u32 n_slots = vip->n_slots, number;
+	__u32 n_slots = vip->n_slots, number = 0;
 	const struct slot *slot;
 	void *table;
 
 	p->hash = packet_hash(p, vip);
-	if (!n_slots) { /* emptied: the flows that it had go on */
-		if (vip->flags & VIP_JOURNAL && !p->is_fragment)
-			return choose_journalled(p, vip, 0, 0, 0, s);
-		return REASON_NO_BACKEND;
+	s->id = 0;
+	if (n_slots) { /* else it was emptied: the flows that it had go on */
+		table = bpf_map_lookup_elem(&tables, &vip->table);
+		if (!table)
+			return REASON_TABLE_MISSING;
+		number = hash_slot(p->hash, n_slots);
+		slot = slot_look_up(table, number);
+		if (!slot)
+			return REASON_TABLE_MISSING;
+		s->id = slot->owner;
+		s->backend = bpf_map_lookup_elem(&backends, &s->id);
+		if (!s->backend)
+			return REASON_TABLE_MISSING;
+		if (__builtin_expect(!((backend_state(s->backend) ^ BACKEND_UP) |
+				       *(volatile __u32 *)&s->backend->detours | (p->tcp_flags & TCP_FLAGS_OF_FLOWS) |
+				       (vip->flags & (VIP_MIGRATING | VIP_CONFIRM))),
+				     1))
+			return GO_ON;
 	}
-	table = bpf_map_lookup_elem(&tables, &vip->table);
-	if (!table)
-		return REASON_TABLE_MISSING;
-	number = hash_slot(p->hash, n_slots);
-	slot = slot_look_up(table, number);
-	if (!slot)
-		return REASON_TABLE_MISSING;
-	s->id = slot->owner;
-	s->backend = bpf_map_lookup_elem(&backends, &s->id);
-	if (!s->backend)
-		return REASON_TABLE_MISSING;
-	if (__builtin_expect(!((backend_state(s->backend) ^ BACKEND_UP) | *(volatile __u32 *)&s->backend->detours |
-			       (p->tcp_flags & TCP_FLAGS_OF_FLOWS) | (vip->flags & (VIP_MIGRATING | VIP_CONFIRM))),
-			     1))
-		return GO_ON;
-	return choose_otherwise(p, vip, number, slot->heir, s);
+	return choose_otherwise(p, vip, number, s->id, s);
 }
 
 #endif

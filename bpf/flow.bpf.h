@@ -173,18 +173,11 @@ static __always_inline void syn_keep(struct xdp_md *ctx, const struct flow_job *
 
 /* ---- SYN ---- */
 
-/* The slot's owner, else its heir, else whoever serves another slot: who takes new flows. */
+/* Who takes a new flow of the slot. */
 static __always_inline int serve_new(const struct vip *vip, const struct flow_job *job)
 {
-	int id;
+	int id = vip->n_slots ? slot_serve(vip->table, job->slot, job->hash, vip->n_slots) : 0;
 
-	if (backend_state_of(job->owner) == BACKEND_UP)
-		return job->owner;
-	if (backend_state_of(job->heir) == BACKEND_UP)
-		return job->heir;
-	if (!vip->n_slots)
-		return 0;
-	id = slot_serve_elsewhere(vip->table, job->slot, job->hash, vip->n_slots);
 	return id < 0 ? FLOW_REASON(REASON_TABLE_MISSING) : id;
 }
 

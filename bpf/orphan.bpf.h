@@ -33,12 +33,13 @@ struct flow_job {
 	struct flow_key key;
 	__u32 hash;
 	__u32 slot;
-	__u32 owner, heir; /* of the slot; 0: none */
+	__u32 owner; /* of the slot; 0: none */
 	__u32 l3, l4, ip_bytes, frame_bytes; /* as in struct packet */
 	__u16 tcp_flags;
 	__u16 is_v6;
 	__u16 is_icmp_error;
 	__u16 zero;
+	__u32 zero1;
 	/* of the answer */
 	__u8 peer_mac[8], own_mac[8];
 	struct tcp_words answer;

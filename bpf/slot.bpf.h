@@ -54,35 +54,34 @@ static __always_inline const struct slot *slot_look_up(void *table, __u32 slot)
 }
 
 /*
- * Owner and heir of `slot` don't take new flows: the id of the first of SHUNT_SLOT_TRIES other slots' that does; 0: none;
- * negative: something is missing. A function of its own, which the verifier looks at once.
+ * Who takes a new flow of `slot`: its owner, its heir, or the same of SHUNT_SLOT_TRIES other slots, whoever is up first: an
+ * id; 0: nobody; negative: something is missing. A function of its own, which the verifier looks at once.
  */
-__noinline int slot_serve_elsewhere(__u32 pool, __u32 slot, __u32 hash, __u32 n_slots)
+__noinline int slot_serve(__u32 pool, __u32 slot, __u32 hash, __u32 n_slots)
 {
 	void *table = bpf_map_lookup_elem(&tables, &pool);
 
 	if (!table)
 		return -1;
 	/* 64 bits: a counter of 32 would share its place on the stack, and the verifier would lose it. */
-	for (__u64 i = 0; i < SHUNT_SLOT_TRIES; i++) {
-		const struct slot *other;
+	for (__u64 i = 0; i <= SHUNT_SLOT_TRIES; i++) {
+		const struct slot *s = slot_look_up(table, slot);
 		struct backend *b;
 		__u32 id;
 
-		slot = slot_after(slot, hash, n_slots);
-		other = slot_look_up(table, slot);
-		if (!other)
+		if (!s)
 			return -1;
-		id = other->owner;
+		id = s->owner;
 		b = bpf_map_lookup_elem(&backends, &id);
 		if (b && !backend_is_up(b)) {
-			id = other->heir;
+			id = s->heir;
 			b = bpf_map_lookup_elem(&backends, &id);
 		}
 		if (!b)
 			return -1;
 		if (backend_is_up(b))
 			return id;
+		slot = slot_after(slot, hash, n_slots);
 	}
 	return 0;
 }
