@@ -233,6 +233,23 @@ def test_sighup_reloads(cluster, started, config):
     cluster.wait_states(gpu4="up")
 
 
+def test_reloads_in_quick_succession_end_with_the_last_file_and_break_no_stream(cluster, started, config):
+    """gpu4 comes and goes: each time as another backend, while its former selves drain."""
+    load = load_on(cluster, "gpu1", "gpu2", "gpu3")
+    for _ in range(4):
+        begun_ns = time.monotonic_ns()
+        cluster.write("shunt.yaml", config("gpu1", "gpu2", "gpu3"))
+        cluster.shunt("config", "reload")
+        cluster.write("shunt.yaml", config("gpu1", "gpu2", "gpu3", "gpu4"))
+        cluster.shuntd.send_signal(signal.SIGHUP)  # flows may be led over still
+        wait_for(lambda: cluster.events(begun_ns, object="backend", name="gpu4", what="up"), "gpu4 up")
+        wait_for(lambda: cluster.shunt("backend", "show", "gpu4")[0]["live"], "streams on gpu4")
+    assert "gpu4" in unbroken(cluster, load)
+    wait_for(lambda: [b["name"] for b in cluster.shunt("backend", "show")] == ["gpu1", "gpu2", "gpu3", "gpu4"], "one gpu4")
+    assert set(cluster.states().values()) == {"up"}
+    assert downs(cluster, started) == []
+
+
 def test_sighup_with_a_bad_file_changes_nothing_and_the_ledger_says_why(cluster, started, config):
     begun_ns = time.monotonic_ns()
     cluster.write("shunt.yaml", config("gpu1", "gpu2", "gpu3") + "colour: red\n")

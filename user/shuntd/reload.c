@@ -359,10 +359,13 @@ static void prober_apply(struct shuntd *s)
 
 	s->detector = dataplane_has_timer(s->dataplane) ? c->detector : DETECTOR_CONTROLLER;
 	settings.judge = s->detector == DETECTOR_CONTROLLER;
-	d->tick_stopped = settings.judge;
 	err = prober_update(s->prober, &settings, &why);
-	if (err)
+	if (err) {
 		ledger_add(s->ledger, 0, "shuntd", "self", "probes not changed", why, NULL);
+		s->detector = before;
+		return;
+	}
+	d->tick_stopped = settings.judge;
 	if (cpu == s->cpu && before == s->detector)
 		return;
 	err = cpu >= 0 ? prober_pin(s->prober, cpu) : 0;
