@@ -27,6 +27,7 @@
 #define FREES_MAX 512 /* given back in a slice, which takes about 1 ms: 51,200 a second */
 #define ASKS_MAX 64 /* clients asked in a slice: 6,400 a second */
 #define CLOSED_NS SECOND_NS /* a closed entry answers stray segments with a RST for so long */
+#define CLOSED_TOLD_NS (3 * SECOND_NS) /* and one whose client was told: until the last attempt has been made */
 #define ASK_GAP_NS (10 * SECOND_NS)
 #define ASKS 3
 #define UNTOLD_NS (30 * SECOND_NS) /* told, and nothing heard: kept for so long after the last challenge */
@@ -36,15 +37,25 @@
 #define SLICE_TELLS 256 /* and so many told */
 #define SLICE_STEP 512 /* entries between two looks at the clock */
 #define TELL_NOW_NS 2000000ULL /* of a tell before journal_tell() returns */
+/*
+ * So many challenges may wait for their answers, or a burst of them fills the queues through which the RSTs must leave.
+ * When hardly any is answered, the way is a long one and more may go: first after WINDOW_PATIENCE_NS, then after each
+ * WINDOW_NS, up to 128,000 a second.
+ */
+#define WINDOW 128
+#define WINDOW_NS 1000000ULL
+#define WINDOW_PATIENCE_NS 4000000ULL
+#define WINDOW_SLEEP_NS 20000L /* between two looks for answers */
 #define FRESH_NS SECOND_NS /* its SYN may still be unanswered: a client repeats it after a second (RFC 6298 2.1) */
 /* A SYN that came so long before the backend's last heartbeat was answered. To walk again takes 100 us and more. */
 #define ANSWERED_NS 5000000ULL
 
 /*
  * Attempts of a tell after the first: so long after the end of the one before. A client's answer may be lost, and Linux
- * answers a bare segment outside its window once in 500 ms (tcp_invalid_ratelimit): the last comes after that.
+ * answers a bare segment outside its window once in 500 ms (tcp_invalid_ratelimit): the last comes after that. It is for
+ * closed flows too: the RST may be what was lost.
  */
-static const uint64_t tell_gaps_ns[] = { 0, 10000000, 100000000, SECOND_NS };
+static const uint64_t tell_gaps_ns[] = { 0, 10000000, 100000000, 450000000 };
 #define TELL_PASSES (sizeof(tell_gaps_ns) / sizeof(tell_gaps_ns[0]))
 
 /* ---- the journal ---- */
@@ -62,6 +73,17 @@ struct tell {
 	uint64_t n_told, n_replayed, n_refused, n_challenged; /* in the first pass */
 	uint64_t first_ns, last_ns; /* segments of the first pass were sent */
 	uint64_t n_failed_before; /* outlet_failed() at its start */
+	bool reported;
+};
+
+/* Challenges whose answers are waited for. */
+struct window {
+	struct {
+		uint32_t entry;
+		uint64_t sent_ns;
+	} waiting[WINDOW];
+	unsigned n, n_answered; /* n_answered: since_ns */
+	uint64_t since_ns, patience_ns;
 };
 
 struct move {
@@ -80,6 +102,7 @@ struct journal {
 	struct backend_flows *counts;
 	const struct syn *syns;
 	struct outlet *outlet;
+	struct window window;
 	struct tell *tells; /* the next to have a slice is the first */
 	struct move moves[SHUNT_MAX_POOLS];
 	uint32_t n_moves; /* active ones */
@@ -214,7 +237,7 @@ static enum sweep sweep_decide(const struct journal *j, const struct flow *f, ui
 	if (!vip_by_id(j->shuntd, f->vip))
 		return SWEEP_FREE; /* the configuration no longer has its VIP, so no packet of it comes here */
 	if (FLOW_WORD_STATE(word) == FLOW_CLOSED)
-		return older_than(seen_ns, now, CLOSED_NS) ? SWEEP_FREE : SWEEP_KEEP;
+		return older_than(seen_ns, now, f->challenged ? CLOSED_TOLD_NS : CLOSED_NS) ? SWEEP_FREE : SWEEP_KEEP;
 	if (FLOW_WORD_STATE(word) == FLOW_CLOSING && older_than(seen_ns, now, config->flows_closed_ns))
 		return SWEEP_FREE;
 	if (flags & FLOW_RESET || !backend_serves(j, FLOW_WORD_BACKEND(word))) {
@@ -316,9 +339,46 @@ static void sweep_slice(struct journal *j, uint64_t now)
 
 /* ---- telling ---- */
 
+/* Whether one more may be challenged now. */
+static bool window_is_open(struct journal *j, uint64_t now)
+{
+	struct window *w = &j->window;
+	unsigned n = 0;
+
+	if (w->n < WINDOW)
+		return true;
+	for (unsigned i = 0; i < w->n; i++) {
+		uint64_t seen_ns = __atomic_load_n(&j->flows[w->waiting[i].entry].seen_ns, __ATOMIC_RELAXED);
+
+		if (seen_ns < w->waiting[i].sent_ns)
+			w->waiting[n++] = w->waiting[i];
+	}
+	w->n_answered += w->n - n;
+	w->n = n;
+	if (w->n_answered >= WINDOW / 2 || older_than(w->since_ns, now, 10 * WINDOW_PATIENCE_NS)) {
+		w->patience_ns = WINDOW_PATIENCE_NS; /* all goes well, or another tell begins */
+	} else if (w->n_answered < WINDOW / 8) {
+		if (!older_than(w->since_ns, now, w->patience_ns))
+			return w->n < WINDOW;
+		w->patience_ns = WINDOW_NS;
+		w->n = 0;
+	}
+	w->n_answered = 0;
+	w->since_ns = now;
+	return w->n < WINDOW;
+}
+
+static void window_add(struct journal *j, uint32_t entry, uint64_t now)
+{
+	struct window *w = &j->window;
+
+	w->waiting[w->n].entry = entry;
+	w->waiting[w->n++].sent_ns = now;
+}
+
 static bool tell_concerns(const struct tell *t, uint64_t word)
 {
-	return word_is_live(word) &&
+	return (word_is_live(word) || (FLOW_WORD_STATE(word) == FLOW_CLOSED && t->pass + 1 == TELL_PASSES)) &&
 	       (t->backend ? FLOW_WORD_BACKEND(word) == t->backend : (FLOW_WORD_FLAGS(word) & FLOW_RESET) != 0);
 }
 
@@ -371,11 +431,14 @@ static bool tell_flow(struct journal *j, struct tell *t, struct flow *f, uint64_
 
 	if (!tell_concerns(t, word) || !is_told(j, t, f) || (t->backend && f->opened_ns > t->at_ns))
 		return false;
+	if (FLOW_WORD_STATE(word) == FLOW_CLOSED && !f->challenged)
+		return false; /* it ended by itself */
 	fresh = is_fresh(t, f, word);
 	if (fresh)
 		outlet_refuse(j->outlet, f);
 	flow_challenge(j, f, t->pass + 1, now);
-	t->n_found++;
+	window_add(j, (uint32_t)(f - j->flows), now);
+	t->n_found += word_is_live(word);
 	if (!t->pass) {
 		t->n_told++;
 		t->n_refused += fresh;
@@ -391,16 +454,21 @@ static const char *backend_name(const struct journal *j, uint16_t id)
 	return b ? b->conf.name : "?";
 }
 
-static void tell_report(struct journal *j, const struct tell *t)
+static void tell_report(struct journal *j, struct tell *t)
 {
 	uint64_t told = t->n_told - t->n_replayed;
-	json_t *evidence = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "flows", (json_int_t)t->n_told,
-				     "replayed", (json_int_t)t->n_replayed, "refused", (json_int_t)t->n_refused,
-				     "challenged", (json_int_t)t->n_challenged, "closed",
-				     (json_int_t)(told > t->n_found ? told - t->n_found : 0), "first_us",
-				     (json_int_t)(t->first_ns ? (t->first_ns - t->at_ns) / 1000 : 0), "last_us",
-				     (json_int_t)(t->last_ns ? (t->last_ns - t->at_ns) / 1000 : 0), "unsent",
-				     (json_int_t)(outlet_failed(j->outlet) - t->n_failed_before));
+	json_t *evidence;
+
+	if (t->reported)
+		return;
+	t->reported = true;
+	evidence = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "flows", (json_int_t)t->n_told, "replayed",
+			     (json_int_t)t->n_replayed, "refused", (json_int_t)t->n_refused, "challenged",
+			     (json_int_t)t->n_challenged, "closed",
+			     (json_int_t)(told > t->n_found ? told - t->n_found : 0), "first_us",
+			     (json_int_t)(t->first_ns ? (t->first_ns - t->at_ns) / 1000 : 0), "last_us",
+			     (json_int_t)(t->last_ns ? (t->last_ns - t->at_ns) / 1000 : 0), "unsent",
+			     (json_int_t)(outlet_failed(j->outlet) - t->n_failed_before));
 
 	if (t->backend)
 		ledger_add(j->shuntd->ledger, 0, "backend", backend_name(j, t->backend), "flows told", "it is dead",
@@ -418,6 +486,15 @@ static void tell_begin_pass(struct tell *t, unsigned pass, uint64_t due_ns)
 	t->n_found = 0;
 }
 
+/* Where the window is full, let others have the processor: what is waited for may be in their hands. */
+static void wait_a_little(const struct journal *j)
+{
+	const struct timespec nap = { .tv_nsec = WINDOW_SLEEP_NS };
+
+	if (j->window.n == WINDOW)
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+}
+
 /* A slice of a pass that is due. True: the pass is through. */
 static bool tell_slice(struct journal *j, struct tell *t, uint64_t now)
 {
@@ -428,7 +505,7 @@ static bool tell_slice(struct journal *j, struct tell *t, uint64_t now)
 		if (tell_replay(j, t, &j->syns[t->syn]) || !(t->syn % SLICE_STEP))
 			now = now_ns();
 	for (; t->syn == SHUNT_SYNS && t->entry < used && n < SLICE_TELLS && now < end_ns; t->entry++) {
-		if (!outlet_has_room(j->outlet))
+		if (!outlet_has_room(j->outlet) || !window_is_open(j, now))
 			break;
 		n += tell_flow(j, t, &j->flows[t->entry], now);
 		if (!(t->entry % SLICE_STEP))
@@ -446,14 +523,22 @@ static bool tell_slice(struct journal *j, struct tell *t, uint64_t now)
 /* The next slice of a tell. False: it is over. */
 static bool tell_run(struct journal *j, struct tell *t, uint64_t now)
 {
+	unsigned next = t->pass + 1;
+
 	if (t->backend && backend_serves(j, t->backend))
 		return false; /* it is back, and new flows on it are nobody's business here */
-	if (!tell_slice(j, t, now))
+	if (!tell_slice(j, t, now)) {
+		wait_a_little(j);
 		return true;
-	/* The second pass is made in any case: a SYN that was under way at the verdict may have come behind the first. */
-	if (t->pass + 1 == TELL_PASSES || (t->pass && !t->n_found))
+	}
+	if (next == TELL_PASSES)
 		return false;
-	tell_begin_pass(t, t->pass + 1, now_ns() + tell_gaps_ns[t->pass + 1]);
+	/* The second pass is made in any case: a SYN that was under way at the verdict may have come behind the first. */
+	if (t->pass && !t->n_found) {
+		tell_report(j, t);
+		next = TELL_PASSES - 1;
+	}
+	tell_begin_pass(t, next, now_ns() + tell_gaps_ns[next]);
 	return true;
 }
 
