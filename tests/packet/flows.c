@@ -35,7 +35,7 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-/* The n-th client's segment. KIND_SYN has another initial sequence number than KIND_SYN_AGAIN, which the flow was opened with. */
+/* The n-th client's segment. KIND_SYN_AGAIN has the number that most flows here are opened with, KIND_SYN another. */
 static void segment_build(struct frame *out, struct spec *spec, enum kind kind, int family, uint16_t n)
 {
 	static struct spec quoted;
