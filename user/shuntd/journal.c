@@ -39,12 +39,12 @@
 #define TELL_NOW_NS 2000000ULL /* of a tell before journal_tell() returns */
 /*
  * So many challenges may wait for their answers, or a burst of them fills the queues through which the RSTs must leave.
- * When hardly any is answered, the way is a long one and more may go: first after WINDOW_PATIENCE_NS, then after each
- * WINDOW_NS, up to 128,000 a second.
+ * When hardly any is answered, the way is a long one and more may go: first after WINDOW_PATIENCE_NS, then sooner each
+ * time, down to WINDOW_NS: 128,000 a second.
  */
 #define WINDOW 128
 #define WINDOW_NS 1000000ULL
-#define WINDOW_PATIENCE_NS 4000000ULL
+#define WINDOW_PATIENCE_NS 10000000ULL
 #define WINDOW_SLEEP_NS 20000L /* between two looks for answers */
 #define FRESH_NS SECOND_NS /* its SYN may still be unanswered: a client repeats it after a second (RFC 6298 2.1) */
 /* A SYN that came so long before the backend's last heartbeat was answered. To walk again takes 100 us and more. */
@@ -360,7 +360,7 @@ static bool window_is_open(struct journal *j, uint64_t now)
 	} else if (w->n_answered < WINDOW / 8) {
 		if (!older_than(w->since_ns, now, w->patience_ns))
 			return w->n < WINDOW;
-		w->patience_ns = WINDOW_NS;
+		w->patience_ns = w->patience_ns > 2 * WINDOW_NS ? w->patience_ns / 2 : WINDOW_NS;
 		w->n = 0;
 	}
 	w->n_answered = 0;
