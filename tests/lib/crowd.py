@@ -11,7 +11,8 @@ from cluster import PORT, Cluster
 from topology import VIP4, VIP6, stop, wait_for
 
 PORTS = range(2048, 32768)  # of the connections: below the ephemeral ones, so that no other client has them
-ALIASES = range(101, 105)  # last bytes of the client's other addresses, for when one has too few ports
+ALIASES = range(101, 106)  # last bytes of the client's other addresses, for when one has too few ports
+OTHER = "10.0.0.105"
 TICK_MS = 60_000  # a reader's next line; long: what is not said can't help a reader to notice a death
 
 Seen = collections.namedtuple("Seen", "source backend state opened_ns connected_ns ended_ns lines")
@@ -138,8 +139,9 @@ class Crowd(Cluster):
         # Neighbours before thousands of answers ask for them at once.
         for host in self.hosts:
             host.run("sysctl", "-qw", "net.ipv4.neigh.default.gc_thresh1=1024", check=False)
+        self.ports = itertools.cycle(PORTS)
         self.sources = {v: itertools.cycle([f"{a},{port}" for a in addresses for port in PORTS]) for v, addresses in (
-            (4, [self.client.ipv4, *[f"10.0.0.{n}" for n in ALIASES]]), (6, [self.client.ipv6, *[f"2001:db8:1::{n}" for n in ALIASES]]))}
+            (4, [self.client.ipv4, *[f"10.0.0.{n}" for n in ALIASES[:-1]]]), (6, [self.client.ipv6, *[f"2001:db8:1::{n}" for n in ALIASES]]))}
 
     def start_server(self, backend):
         name = backend.name
@@ -209,6 +211,10 @@ class Crowd(Cluster):
                 owner = where(control, source, f"chat{family}")["owner"]
                 taken += [source] if owner == home or (beside and owner != beside) else []
         return taken
+
+    def take_ports(self, n):
+        """n ports for OTHER, the client's address that take_sources() leaves alone."""
+        return list(itertools.islice(self.ports, n))
 
     def live(self):
         """Backend -> its flows as shuntd counts them."""

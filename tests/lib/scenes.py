@@ -232,8 +232,11 @@ def rss_kib(process):
         return next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
 
 
-def syn_flood(c, n_syns, rate, n_established, legit_rate=100):
-    """SYNs from n spoofed sources while connections live, some of them at heirs of a backend that died and came back."""
+def syn_flood(c, n_syns, rate, n_established, capacity=None, legit_rate=100):
+    """SYNs from n spoofed sources while connections live, some of them at heirs of a backend that died and came back.
+
+    capacity, of the journal: wait until half of it is free again; most of a minute.
+    """
     swarm = c.swarm()
     home = swarm.echo(c.take_sources(n_established, beside="gpu2"), 1000).wait_open()
     fault_ns = c.power_off("gpu2")
@@ -262,11 +265,11 @@ def syn_flood(c, n_syns, rate, n_established, legit_rate=100):
             "legitimate_failed": sum(s.state != "open" for s in reports), "connect": spread_ms(connect),
             "ejected": len(c.downs(begun_ns)), "journal_before": before["used"], "journal_peak": peak,
             "rss_kib_before": before["rss"], "rss_kib_peak": rss}
-    held = 2 * n_established + len(reports)
-    wait_for(lambda: c.used() <= held + before["used"], "the journal to give back what the flood took", 120)
-    seen["recovered_s"] = round((time.monotonic_ns() - flooded_ns) / 1e9, 1)
+    if capacity:
+        wait_for(lambda: c.used() < capacity / 2, "the journal to have room again", 120)
+        seen["room_again_s"] = round((time.monotonic_ns() - flooded_ns) / 1e9, 1)
     for g in (home, detours, *legit):
         g.wait_exchange()
-    seen["broken_after_recovery"] = home.broken() + detours.broken() + sum(g.broken() for g in legit)
+    seen["broken_later"] = home.broken() + detours.broken() + sum(g.broken() for g in legit)
     swarm.end()
     return seen

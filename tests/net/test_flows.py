@@ -7,7 +7,7 @@ import pytest
 
 import scenes
 from conftest import BUILD
-from crowd import Crowd, where
+from crowd import OTHER, Crowd, where
 from topology import wait_for
 
 
@@ -181,7 +181,7 @@ def test_syns_above_their_sources_limit_are_dropped_and_others_are_served(cluste
     shuntd(cluster.flow_config(vip="syn_limit: {rate: 20, burst: 20, prefix: 32, action: drop}"))
     swarm = cluster.swarm()
     greedy = swarm.read(cluster.take_sources(100), window=100)
-    other = swarm.read([f"10.0.0.104,{port}" for port in range(31000, 31010)])
+    other = swarm.read([f"{OTHER},{port}" for port in cluster.take_ports(10)])
     wait_for(lambda: other.count()[1] == 10, "another client's connections", 3)
     wait_for(lambda: greedy.count()[1] >= 20, "those within the limit")
     assert greedy.count()[1] < 100
