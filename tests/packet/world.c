@@ -207,6 +207,8 @@ int world_open(void)
 	if (!skel)
 		return -errno;
 	memcpy((void *)&skel->rodata->flow_keys, &key, sizeof(key));
+	bpf_program__set_autoload(skel->progs.tick_start, false); /* not run here, and refused where PREEMPT_RT is */
+	bpf_map__set_autocreate(skel->maps.tick, false);
 	bpf_map__set_max_entries(skel->maps.flows, FLOWS_MAX);
 	bpf_map__set_max_entries(skel->maps.journal, FLOWS_MAX);
 	bpf_map__set_max_entries(skel->maps.journal_free, FLOWS_MAX);

@@ -198,6 +198,27 @@ out:
 	return err;
 }
 
+/* The tick in the kernel, where it can run; it finds nothing to judge before the prober asks. Else the prober judges. */
+static void detector_choose(struct shuntd *s)
+{
+	const char *why = "this kernel has no bpf_timer (PREEMPT_RT?), so the tick cannot run in it";
+	int err = 0;
+
+	s->detector = s->config->detector;
+	if (s->detector != DETECTOR_KERNEL)
+		return;
+	if (dataplane_has_timer(s->dataplane)) {
+		dataplane_detector(s->dataplane)->tick_ns = s->config->probe_interval_ns / 2;
+		err = dataplane_start_tick(s->dataplane, s->cpu);
+		if (!err)
+			return;
+		why = "the kernel does not start the tick";
+	}
+	s->detector = DETECTOR_CONTROLLER;
+	ledger_add(s->ledger, 0, "shuntd", "self", "detector: controller", why,
+		   err ? json_pack("{s:s}", "error", strerror(-err)) : NULL);
+}
+
 static int run(struct shuntd *s)
 {
 	struct dataplane_options dataplane = {
@@ -231,12 +252,7 @@ static int run(struct shuntd *s)
 	err = journal_open(&s->journal, s);
 	if (err)
 		return fail("journal", strerror(-err));
-	s->detector = s->config->detector;
-	if (s->detector == DETECTOR_KERNEL && !dataplane_has_timer(s->dataplane)) {
-		s->detector = DETECTOR_CONTROLLER;
-		ledger_add(s->ledger, 0, "shuntd", "self", "detector: controller",
-			   "this kernel has no bpf_timer (PREEMPT_RT?), so the tick cannot run in it", NULL);
-	}
+	detector_choose(s);
 	if (backends_open(s, &why))
 		return fail(NULL, why);
 	err = control_open(&s->control, s, s->config->control_socket, s->config->control_group);
@@ -258,11 +274,6 @@ static int run(struct shuntd *s)
 		return fail(NULL, why);
 	if (check_interval(s))
 		return 1;
-	if (s->detector == DETECTOR_KERNEL) {
-		err = dataplane_start_tick(s->dataplane, cpu);
-		if (err)
-			return fail("cannot start the detector's tick", strerror(-err));
-	}
 	ledger_add(s->ledger, 0, "shuntd", "self", "ready",
 		   s->detector == DETECTOR_KERNEL ? "detector kernel" : "detector controller",
 		   json_pack("{s:i, s:i, s:i, s:i}", "interfaces", (int)s->config->n_interfaces, "vips",
