@@ -36,7 +36,7 @@
 #define SLICE_NS 1000000ULL /* of telling or moving, at most so long */
 #define SLICE_TELLS 256 /* and so many told */
 #define SLICE_STEP 512 /* entries between two looks at the clock */
-#define TELL_NOW_NS 2000000ULL /* of a tell before journal_tell() returns */
+#define TELL_NOW_NS 10000000ULL /* of a tell before journal_tell() returns: choosing new heirs takes as long */
 /*
  * So many challenges may wait for their answers, or a burst of them fills the queues through which the RSTs must leave.
  * When hardly any is answered, the way is a long one and more may go: first after WINDOW_PATIENCE_NS, then sooner each

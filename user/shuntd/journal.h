@@ -29,7 +29,7 @@ bool journal_run(struct journal *journal);
 
 /*
  * A backend is dead: every client of a flow of it is told (design: a SYN still unanswered walks again to the heir, or is
- * refused; all others are challenged and reset when they answer). Begins now, before this returns (some 2 ms of it), and
+ * refused; all others are challenged and reset when they answer). Begins now, before this returns (up to 10 ms of it), and
  * goes on in journal_run(). Where the VIP says `rehash` or `drop` nobody is told. The ledger gets an event "flows told"
  * with counts and times when all are through. Ends early if the backend serves again.
  */
