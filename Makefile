@@ -72,7 +72,7 @@ $(BUILD)/shuntd: $(call obj,$(SHUNTD) $(CORE))
 	$(Q)$(CC) $(LDFLAGS) $^ -lbpf -lelf -lz -lmnl -ljansson -lyaml -lpthread -o $@
 $(BUILD)/shunt-agent: $(call obj,$(AGENT) $(CORE))
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) $^ -lbpf -lelf -lz -lmnl -lyaml -o $@
+	$(Q)$(CC) $(LDFLAGS) $^ -lbpf -lelf -lz -lmnl -lyaml -lcurl -o $@
 $(BUILD)/shunt: $(call obj,$(SHUNT) $(CORE))
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -ljansson -lyaml -o $@

@@ -4,8 +4,8 @@
  * takes the outer header off packets that the balancer encapsulated (RFC 2003, RFC 2473, RFC 4213). Everything else
  * is left to the host, untouched.
  *
- * shunt-agent writes the maps `agent`, `agent_vips`, `agent_balancers`; this program only reads them. If shunt-agent
- * dies, this goes on and its answers say how old the agent's word is.
+ * shunt-agent writes the maps `agent`, `agent_vips`, `agent_balancers`, the engine `agent_beat`; this program only reads
+ * them. If shunt-agent dies, this goes on and its answers say how old the agent's word is.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -29,6 +29,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct agent_word);
 } agent SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u64);
+} agent_beat SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -175,7 +183,7 @@ static __always_inline __be16 udp_checksum(const struct packet *p, struct udphdr
 
 static __always_inline __be32 age_us(__u64 then_ns, __u64 now_ns)
 {
-	__u64 us = (now_ns - then_ns) / 1000;
+	__u64 us = now_ns > then_ns ? (now_ns - then_ns) / 1000 : 0; /* the engine's clock may be ahead by a hair */
 
 	return then_ns ? bpf_htonl(us < PROBE_AGE_UNKNOWN ? us : PROBE_AGE_UNKNOWN - 1) : bpf_htonl(PROBE_AGE_UNKNOWN);
 }
@@ -187,8 +195,9 @@ static __always_inline enum agent_reason reflect(struct packet *p)
 	struct udphdr *udp = packet_at(p, p->l4);
 	struct probe *probe = (void *)(udp + 1);
 	struct agent_word *word;
+	enum engine_state engine;
 	__u32 zero = 0;
-	__u64 now = bpf_ktime_get_ns();
+	__u64 now = bpf_ktime_get_ns(), *beat, beat_ns;
 	__u8 mac[6];
 	__be16 port;
 
@@ -211,8 +220,11 @@ static __always_inline enum agent_reason reflect(struct packet *p)
 	    probe->trailer.magic != bpf_htonl(PROBE_MAGIC) || probe->trailer.version != PROBE_VERSION)
 		return AGENT_REASON_REFUSED_MALFORMED;
 	word = bpf_map_lookup_elem(&agent, &zero);
-	if (!word)
+	beat = bpf_map_lookup_elem(&agent_beat, &zero);
+	if (!word || !beat)
 		return AGENT_REASON_REFUSED_MALFORMED;
+	beat_ns = *(volatile __u64 *)beat;
+	engine = agent_state(word, beat_ns, now);
 
 	__builtin_memcpy(mac, eth->h_dest, 6);
 	__builtin_memcpy(eth->h_dest, eth->h_source, 6);
@@ -242,17 +254,18 @@ static __always_inline enum agent_reason reflect(struct packet *p)
 	udp->dest = port;
 
 	/* RFC 7880 7.2.2: discriminators change places, demand is cleared, the state is Up, or AdminDown to say "out of
-	 * service"; the multiplier and the interval are the asker's. */
+	 * service", as it is while draining and when the engine is gone; the multiplier and the interval are the asker's. */
 	probe->bfd.your_discriminator = probe->bfd.my_discriminator;
 	probe->bfd.my_discriminator = bpf_htonl(reflector_discriminator(&p->daddr));
 	probe->bfd.vers_diag = BFD_VERS_DIAG(0);
-	probe->bfd.flags = (word->engine == ENGINE_DRAINING ? BFD_ADMIN_DOWN : BFD_UP) << BFD_STATE_SHIFT;
-	probe->trailer.engine = word->engine;
-	probe->trailer.flags = 0;
+	probe->bfd.flags = (engine >= ENGINE_DRAINING ? BFD_ADMIN_DOWN : BFD_UP) << BFD_STATE_SHIFT;
+	probe->trailer.engine = engine;
+	probe->trailer.flags = bpf_htons(word->flags);
+	probe->trailer.cause = bpf_htons(engine == ENGINE_DEAD ? ENGINE_LIFE_CAUSE(word->life) : 0);
 	probe->trailer.in_flight = bpf_htonl(word->in_flight);
 	probe->trailer.queued = bpf_htonl(word->queued);
 	probe->trailer.utilisation_permille = bpf_htons(word->utilisation_permille);
-	probe->trailer.beat_age_us = age_us(word->beat_ns, now);
+	probe->trailer.beat_age_us = age_us(beat_ns, now);
 	probe->trailer.agent_age_us = age_us(word->updated_ns, now);
 	probe->trailer.incarnation = bpf_htonl(word->incarnation);
 	probe->trailer.tag = 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * heartbeat.bpf.h - takes in the answers to probes: checks each as RFC 5880 6.8.6, RFC 7880 7.3.3 and RFC 5082 ask, and
- * only then stamps the session. Leaves the verdict to detect.bpf.h (the tick) or to shuntd.
+ * only then stamps the session. An answer that says the engine is dead or stalled takes its backend down right here;
+ * silence is left to detect.bpf.h (the tick) or to shuntd.
  *
  * The UDP checksum is not verified: 32 bits of each discriminator, the address and the round must already agree.
  */
@@ -12,6 +13,7 @@
 #include <bpf/bpf_endian.h>
 
 #include "maps.bpf.h"
+#include "shunt/detect.h"
 #include "shunt/heartbeat.h"
 
 /* Is this UDP packet, not for a VIP, an answer to one of our probes? Ports as loaded from the wire. */
@@ -23,6 +25,38 @@ static __always_inline int heartbeat_matches(__be16 source, __be16 dest)
 static __always_inline int address_equal(const struct shunt_addr *a, const struct shunt_addr *b)
 {
 	return !((a->w[0] ^ b->w[0]) | (a->w[1] ^ b->w[1]) | (a->w[2] ^ b->w[2]) | (a->w[3] ^ b->w[3]));
+}
+
+/*
+ * The answer to `round` says that the engine is no more, or not moving: a fact that needs no witness. The word is flipped,
+ * then shuntd is told. Not inlined: the event is too large for the walk's stack.
+ */
+static __noinline int engine_flip(__u32 id, const struct probe_trailer *said, __u64 round, __u64 sent_ns)
+{
+	struct backend *b = bpf_map_lookup_elem(&backends, &id);
+	int dead = said->engine == ENGINE_DEAD;
+	struct event e = {
+		.kind = dead ? EVENT_DEAD : EVENT_STALLED,
+		.backend = id,
+		.first_round = round,
+		.first_sent_ns = sent_ns,
+		.last_round = round,
+		.cause = bpf_ntohs(said->cause),
+		.beat_age_us = bpf_ntohl(said->beat_age_us),
+		.agent_age_us = bpf_ntohl(said->agent_age_us),
+	};
+	__u32 word;
+
+	if (!b)
+		return 0;
+	word = *(volatile __u32 *)&b->word;
+	if (!word_is_judged(word) ||
+	    __sync_val_compare_and_swap(&b->word, word,
+					BACKEND_WORD(BACKEND_DOWN, dead ? VERDICT_DEAD : VERDICT_STALLED)) != word)
+		return 0; /* down already, or another's turn: the next answer says it again */
+	e.at_ns = e.answered_ns = bpf_ktime_get_ns();
+	bpf_ringbuf_output(&events, &e, sizeof(e), 0);
+	return 0;
 }
 
 /* The answer whose UDP header starts l4_offset bytes into the packet. */
@@ -74,6 +108,11 @@ static __always_inline enum reason heartbeat_receive(struct xdp_md *ctx, __u32 l
 	s->agent_age_us = bpf_ntohl(probe->trailer.agent_age_us);
 	s->incarnation = bpf_ntohl(probe->trailer.incarnation);
 	__sync_fetch_and_add(&s->answers, 1);
+	if (probe->trailer.engine == ENGINE_DEAD || probe->trailer.engine == ENGINE_STALLED) {
+		struct probe_trailer said = probe->trailer;
+
+		engine_flip(id, &said, round, d->rounds[slot].sent_ns);
+	}
 	return REASON_PROBE_ANSWER;
 }
 

@@ -117,6 +117,9 @@ enum verdict {
 	VERDICT_DRAINED = 5, /* draining because an operator said so */
 	VERDICT_ASKED = 6, /* draining because its agent asked for it (S-BFD AdminDown, RFC 7880 7.3.3) */
 	VERDICT_REMOVED = 7, /* draining because the configuration no longer has it */
+	VERDICT_DEAD = 8, /* its agent's answer says that the engine ended */
+	VERDICT_STALLED = 9, /* its agent's answer says that the engine's beat is older than its limit */
+	VERDICT_LOADING = 10, /* draining because its engine isn't ready: a soft verdict */
 };
 
 enum forward_mode {
@@ -124,8 +127,8 @@ enum forward_mode {
 	FORWARD_IPIP = 2, /* IPv4 or IPv6 in IPv4 (RFC 2003, RFC 4213) or IPv6 (RFC 2473) */
 };
 
-/* The state word: flipping it is the failover. `UP` may be taken away by the detector in the kernel or by shuntd,
- * given by shuntd only; both by compare-and-swap on the whole word. */
+/* The state word: flipping it is the failover. `UP` may be taken away by the detector and the heartbeat receiver in the
+ * kernel or by shuntd, given by shuntd only; both by compare-and-swap on the whole word. */
 #define BACKEND_WORD(state, verdict) ((__u32)(state) | (__u32)(verdict) << 8)
 #define BACKEND_WORD_STATE(word) ((word)&0xffU)
 #define BACKEND_WORD_VERDICT(word) (((word) >> 8) & 0xffU)
@@ -342,21 +345,25 @@ SHUNT_ASSERT_SIZE(struct detector, 128 + 16 * SHUNT_ROUNDS);
 /* map `events`: RINGBUF of struct event, BPF to shuntd. */
 enum event_kind {
 	EVENT_SILENT = 1, /* the detector took a backend down */
-	EVENT_SELF_SUSPECT = 2 /* silence everywhere, nobody to bear witness */
+	EVENT_SELF_SUSPECT = 2, /* silence everywhere, nobody to bear witness */
+	EVENT_DEAD = 3, /* the receiver took a backend down: VERDICT_DEAD */
+	EVENT_STALLED = 4, /* the receiver took a backend down: VERDICT_STALLED */
 };
 
 struct event {
 	__u32 kind; /* enum event_kind */
 	__u32 backend; /* id; 0 for SELF_SUSPECT */
 	__u64 at_ns; /* CLOCK_MONOTONIC, after the word was flipped */
-	__u64 first_round; /* oldest unanswered round */
+	__u64 first_round; /* oldest unanswered round; DEAD, STALLED: the round whose answer said so */
 	__u64 first_sent_ns;
 	__u64 last_round; /* newest round that counted */
 	__u64 answered_ns; /* last answer of this backend */
 	__u64 witness_round;
 	__u32 witness; /* backend id */
-	__u32 pad;
+	__u32 cause; /* DEAD: ENGINE_CAUSE() of heartbeat.h */
+	__u32 beat_age_us; /* DEAD, STALLED: as the answer said */
+	__u32 agent_age_us;
 };
-SHUNT_ASSERT_SIZE(struct event, 64);
+SHUNT_ASSERT_SIZE(struct event, 72);
 
 #endif

@@ -1,26 +1,72 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * agent.h - the maps of the agent's program: what shunt-agent says and the program repeats to every probe.
+ * agent.h - the maps of the agent's programs: what shunt-agent and the kernel know of the engine, and how the reflector
+ * makes one state of it for every answer.
  */
 #ifndef SHUNT_AGENT_H
 #define SHUNT_AGENT_H
 
 #include "shunt/abi.h"
+#include "shunt/heartbeat.h"
 
 #define AGENT_MAX_VIPS 1024 /* entries of map `agent_vips`: the inner destinations that are decapsulated */
 #define AGENT_MAX_BALANCERS 64 /* entries of map `agent_balancers` */
+#define AGENT_MAX_WATCHED 4096 /* entries of map `agent_watched`, chosen: more processes than an engine has */
 
-/* map `agent`: ARRAY of one, mmap-able. Written by shunt-agent alone. */
+/*
+ * An engine's life, changed by compare-and-swap on the whole of it: which engine (counted by shunt-agent; 0: none was seen
+ * yet) and, once it is dead, its ENGINE_CAUSE(). The kernel's programs end a life, shunt-agent ends and begins them. Who
+ * means an earlier engine fails to swap.
+ */
+#define ENGINE_LIFE(number, cause) ((__u64)(number) << 32 | (cause))
+#define ENGINE_LIFE_NUMBER(life) ((__u32)((life) >> 32))
+#define ENGINE_LIFE_CAUSE(life) ((__u32)(life))
+
+/* map `agent`: ARRAY of one, mmap-able. Written by shunt-agent; `life` to `stopping` also by bpf/agent_watch.bpf.c. */
 struct agent_word {
-	__u32 engine; /* enum engine_state of heartbeat.h */
-	__u32 incarnation; /* drawn at the agent's start */
+	__u32 engine; /* ENGINE_UNKNOWN: nobody watches it; ENGINE_LOADING or ENGINE_SERVING */
+	__u32 draining; /* 1: an operator took this host out of service */
 	__u64 updated_ns; /* CLOCK_MONOTONIC of the agent's last turn; 0: never */
-	__u64 beat_ns; /* CLOCK_MONOTONIC of the engine's last beat; 0: it doesn't beat */
+	__u64 life; /* ENGINE_LIFE() */
+	__u64 ended_ns; /* CLOCK_MONOTONIC of its end, written after `life`; 0: it lives */
+	__u32 ended_tgid; /* the process whose end it was, written with it */
+	__u32 stopping; /* number of the engine whose main process caught a signal that asks it to stop */
+	__u64 beat_limit_ns; /* a beat older than this is a stall; 0: beats are not looked at */
 	__u32 in_flight; /* requests running */
 	__u32 queued; /* requests waiting */
 	__u32 utilisation_permille; /* 0 .. 1000 */
+	__u32 flags; /* PROBE_FULL */
+	__u32 incarnation; /* drawn at the agent's start */
 	__u32 zero;
 };
-SHUNT_ASSERT_SIZE(struct agent_word, 40);
+SHUNT_ASSERT_SIZE(struct agent_word, 72);
+
+/*
+ * map `agent_beat`: ARRAY of one __u64, mmap-able, in a page of its own: the engine writes it. CLOCK_MONOTONIC of its last
+ * beat; 0: it doesn't beat. See shunt/beat.h.
+ */
+
+/* map `agent_watched`: HASH, process (tgid in the first pid namespace) -> what it is to the engine. */
+#define WATCHED_MAIN 1U /* its end, however, is the engine's; else only a crash is */
+#define WATCHED_FOLLOW 2U /* its children are workers of the engine */
+
+struct watched {
+	__u64 life; /* ENGINE_LIFE(number, 0) of the engine that it belongs to */
+	__u64 born_ns; /* CLOCK_MONOTONIC */
+	__u32 flags; /* WATCHED_* */
+	__u32 zero;
+};
+SHUNT_ASSERT_SIZE(struct watched, 24);
+
+/* The one state that an answer tells: the worst that is true. A beat from the future is a fresh one. */
+static inline __attribute__((always_inline)) enum engine_state agent_state(const struct agent_word *w, __u64 beat_ns,
+									   __u64 now_ns)
+{
+	if (ENGINE_LIFE_CAUSE(w->life))
+		return ENGINE_DEAD;
+	if (w->beat_limit_ns && beat_ns && now_ns > beat_ns && now_ns - beat_ns > w->beat_limit_ns)
+		return ENGINE_STALLED;
+	return w->draining ? ENGINE_DRAINING : (enum engine_state)w->engine;
+}
 
 #endif

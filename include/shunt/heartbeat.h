@@ -21,7 +21,7 @@
  *   |                                                               |
  *   |                           In flight                           |
  *   |                            Queued                             |
- *   |  Utilisation (per mille)      |           Reserved            |
+ *   |  Utilisation (per mille)      |             Cause             |
  *   |                    Engine's beat, age (us)                    |
  *   |                    Agent's word, age (us)                     |
  *   |                          Incarnation                          |
@@ -67,6 +67,24 @@ enum engine_state {
 	ENGINE_DEAD = 5,
 };
 
+/* How an engine that is ENGINE_DEAD ended: 16 bits, on the wire and wherever a cause is kept. */
+enum engine_end {
+	ENGINE_END_NONE = 0,
+	ENGINE_EXITED = 1, /* detail: exit status */
+	ENGINE_KILLED = 2, /* detail: number of the signal */
+	ENGINE_OOM_VICTIM = 3, /* chosen by the kernel's out-of-memory killer */
+	ENGINE_NOT_LISTENING = 4, /* the process lives, its listening socket is gone */
+	ENGINE_VANISHED = 5, /* found gone; nobody saw how */
+};
+#define ENGINE_CAUSE(end, detail) ((end) << 8 | (detail))
+#define ENGINE_CAUSE_END(cause) ((cause) >> 8 & 0x3fU) /* enum engine_end */
+#define ENGINE_CAUSE_DETAIL(cause) ((cause)&0xffU)
+#define ENGINE_CAUSE_WORKER 0x4000U /* it was one of the engine's workers, not its main process */
+#define ENGINE_CAUSE_PLANNED 0x8000U /* it ended by itself with status 0, or was asked to: SIGTERM, SIGINT, SIGHUP */
+
+/* Flags of the trailer. */
+#define PROBE_FULL 1U /* the engine serves and says that it takes no more */
+
 #define PROBE_AGE_UNKNOWN 0xffffffffU /* an age field nobody fills */
 
 struct bfd_packet {
@@ -86,12 +104,12 @@ struct probe_trailer {
 	__be32 magic;
 	__u8 version;
 	__u8 engine; /* enum engine_state; 0 in a probe */
-	__be16 flags;
+	__be16 flags; /* PROBE_FULL */
 	__be64 round; /* copied into the answer */
 	__be32 in_flight;
 	__be32 queued;
 	__be16 utilisation_permille;
-	__be16 reserved;
+	__be16 cause; /* ENGINE_CAUSE(), if the engine is dead; else 0 */
 	__be32 beat_age_us;
 	__be32 agent_age_us;
 	__be32 incarnation; /* changes with each start of the agent */

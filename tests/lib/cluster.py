@@ -36,11 +36,11 @@ class Cluster(Topology):
                 f"probe: {{interval: {interval}, multiplier: 3, hold: {hold}}}\ndetector: {detector}\n"
                 f"control: {{socket: {self.socket}}}\nvips:\n{vips}\npools:\n{pools}\n")
 
-    def start_agent(self, host):
-        """Takes probes and tunnelled packets from any of the balancer's addresses."""
+    def start_agent(self, host, more=""):
+        """Takes probes and tunnelled packets from any of the balancer's addresses. `more` ends its configuration."""
         path = self.write(f"agent-{host.name}.yaml", f"interfaces: [eth0]\nvips: ['{VIP4}', '{VIP6}']\nsetup_vips: true\n"
                           f"balancers: ['{self.balancer.ipv4}', '{self.balancer.ipv6}', '{SECOND_LEG}']\n"
-                          f"control: {{socket: {self.agent_socket(host)}}}\n")
+                          f"control: {{socket: {self.agent_socket(host)}}}\n{more}")
         return host.start(f"agent-{host.name}", self.build / "shunt-agent", "-f", path)
 
     def start_engine(self, host, *ports):

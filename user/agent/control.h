@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "shunt/abi.h"
+#include "shunt/agent.h"
 
 #define AGENT_CLIENTS_MAX 8 /* at a time, chosen */
 #define AGENT_MESSAGE_MAX 256 /* bytes */
@@ -24,7 +24,8 @@ struct control_options {
 	const char *path;
 	const struct shunt_addr *vips; /* sorted; whose connections are counted */
 	size_t n_vips;
-	__u32 *engine; /* enum engine_state: ENGINE_DRAINING from `drain` to `undrain` */
+	struct agent_word *word; /* `draining` is ours: 1 from `drain` to `undrain` */
+	const uint64_t *beat; /* map `agent_beat` */
 };
 
 /* Bind and listen; an agent that answers on the same path is -EADDRINUSE, a stale socket is replaced. 0 or -errno. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * main.c - shunt-agent: attaches the backend's program, sets up the VIPs when told, and says every so often that it is
- * still there. Leaves probes and tunnelled packets to bpf/agent.bpf.c, taking the host out of service to control.c.
+ * still there. Leaves probes and tunnelled packets to bpf/agent.bpf.c, taking the host out of service to control.c, the
+ * engine's processes to watch.c, its health to health.c.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -19,16 +20,19 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "agent/beat.h"
 #include "agent/control.h"
 #include "agent/drain.h"
+#include "agent/health.h"
 #include "agent/vips.h"
+#include "agent/watch.h"
 #include "core/config.h"
 #include "shunt/agent.h"
 #include "shunt/heartbeat.h"
 #include "agent.skel.h"
 
 #define AGENT_CONFIG "/etc/shunt/agent.yaml"
-#define WORD_PERIOD_MS 20 /* how often the agent says that it lives, chosen */
+#define WORD_PERIOD_MS 20 /* how often the agent says that it lives and looks at its engine, chosen */
 
 static const char usage[] =
 	"usage: shunt-agent [-f FILE]          run with this configuration (default " AGENT_CONFIG ")\n"
@@ -49,7 +53,11 @@ struct agent {
 	size_t n_links;
 	struct vips_undo *vips;
 	struct agent_word *word;
+	uint64_t *beat; /* map `agent_beat` */
 	struct control_server *control;
+	struct watch *watch; /* NULL: nobody said which processes are the engine */
+	struct health *health; /* NULL: nobody is asked */
+	struct unix_listener beat_socket;
 };
 
 static char complaint[512];
@@ -110,8 +118,21 @@ static int addresses_add(const struct bpf_map *map, const struct shunt_addr *add
 	return 0;
 }
 
+/* The page of an array. NULL after a sentence on stderr. */
+static void *map_share(const struct bpf_map *map)
+{
+	void *memory =
+		mmap(NULL, (size_t)sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+
+	if (memory != MAP_FAILED)
+		return memory;
+	fail("cannot share the program's memory", strerror(errno));
+	return NULL;
+}
+
 static int program_load(struct agent *a)
 {
+	const struct config_engine *engine = &a->config->engine;
 	int err;
 
 	libbpf_set_print(keep_complaint);
@@ -119,6 +140,8 @@ static int program_load(struct agent *a)
 	if (!a->skel)
 		return fail("BPF", strerror(errno));
 	a->skel->rodata->restrict_sources = a->config->n_balancers > 0;
+	if (*engine->beat_pin)
+		bpf_map__set_pin_path(a->skel->maps.agent_beat, engine->beat_pin);
 	err = agent_bpf__load(a->skel);
 	if (err == -EPERM)
 		return fail("not allowed to load BPF programs", "CAP_BPF and CAP_NET_ADMIN are needed");
@@ -129,12 +152,11 @@ static int program_load(struct agent *a)
 		err = addresses_add(a->skel->maps.agent_balancers, a->config->balancers, a->config->n_balancers);
 	if (err)
 		return fail("cannot fill the program's maps", strerror(-err));
-	a->word = mmap(NULL, (size_t)sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE, MAP_SHARED,
-		       bpf_map__fd(a->skel->maps.agent), 0);
-	if (a->word == MAP_FAILED) {
-		a->word = NULL;
-		return fail("cannot share the program's memory", strerror(errno));
-	}
+	a->word = map_share(a->skel->maps.agent);
+	a->beat = map_share(a->skel->maps.agent_beat);
+	if (!a->word || !a->beat)
+		return 1;
+	a->word->beat_limit_ns = engine->beat_limit_ns;
 	return 0;
 }
 
@@ -161,13 +183,65 @@ static int program_attach(struct agent *a, const char *interface)
 	return 0;
 }
 
+/* What the health URL says, while there is an engine to ask. */
+static void health_follow(struct agent *a, uint64_t now_ns)
+{
+	bool was_ready = health_is_ready(a->health);
+	__u64 life = a->word->life;
+
+	if (a->watch && (!life || ENGINE_LIFE_CAUSE(life)))
+		return;
+	health_run(a->health, now_ns);
+	a->word->engine = health_is_ready(a->health) ? ENGINE_SERVING : ENGINE_LOADING;
+	a->word->flags = health_is_full(a->health) ? PROBE_FULL : 0;
+	if (was_ready != health_is_ready(a->health))
+		fprintf(stderr, "shunt-agent: engine: %sready (%s)\n", was_ready ? "not " : "",
+			health_reason(a->health));
+}
+
+/* One turn: the engine, then the word. */
 static void word_refresh(struct agent *a)
 {
-	struct timespec now;
+	struct timespec t;
+	uint64_t now_ns;
+	bool began = a->watch && watch_run(a->watch);
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	__atomic_store_n(&a->word->updated_ns, (__u64)now.tv_sec * 1000000000ULL + (__u64)now.tv_nsec,
-			 __ATOMIC_RELAXED);
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	now_ns = (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
+	if (began && a->health)
+		health_restart(a->health, now_ns);
+	else if (began)
+		a->word->engine = ENGINE_SERVING;
+	if (a->health)
+		health_follow(a, now_ns);
+	if (a->beat_socket.bound)
+		beat_run(&a->beat_socket, bpf_map__fd(a->skel->maps.agent_beat));
+	__atomic_store_n(&a->word->updated_ns, now_ns, __ATOMIC_RELAXED);
+}
+
+static int engine_start(struct agent *a)
+{
+	const struct config_engine *config = &a->config->engine;
+	const struct watch_options watch = {
+		.config = config, .agent_fd = bpf_map__fd(a->skel->maps.agent), .word = a->word, .beat = a->beat
+	};
+	const char *why;
+	int err = 0;
+
+	a->word->engine = *config->health_url ? ENGINE_LOADING : ENGINE_UNKNOWN;
+	if (*config->health_url) {
+		a->health = health_open(config);
+		if (!a->health)
+			return fail(config->health_url, "cannot be asked by this libcurl");
+	}
+	if (config->by)
+		err = watch_open(&a->watch, &watch);
+	if (err)
+		return fail("engine", strerror(-err));
+	if (!config->beat_limit_ns)
+		return 0;
+	err = beat_open(&a->beat_socket, config, &why);
+	return err ? fail(why, err == -ENOENT && why == config->beat_group ? "no such group" : strerror(-err)) : 0;
 }
 
 static int control_start(struct agent *a)
@@ -175,7 +249,8 @@ static int control_start(struct agent *a)
 	const struct control_options options = { .path = a->config->control_socket,
 						 .vips = a->config->vips,
 						 .n_vips = a->config->n_vips,
-						 .engine = &a->word->engine };
+						 .word = a->word,
+						 .beat = a->beat };
 	int err = control_open(&a->control, &options);
 
 	if (err == -EADDRINUSE)
@@ -219,12 +294,11 @@ static int run(struct agent *a)
 	a->links = calloc(a->config->n_interfaces, sizeof(*a->links));
 	if (!a->links)
 		return fail(NULL, "no memory");
-	a->word->engine = ENGINE_UNKNOWN; /* nobody watches an engine yet */
 	if (getrandom(&a->word->incarnation, sizeof(a->word->incarnation), 0) != sizeof(a->word->incarnation))
 		return fail("getrandom", strerror(errno));
-	word_refresh(a);
-	if (control_start(a))
+	if (control_start(a) || engine_start(a))
 		return 1;
+	word_refresh(a);
 	if (a->config->setup_vips) {
 		err = vips_setup(a->config->vips, a->config->n_vips, (const char(*)[IF_NAMESIZE])a->config->interfaces,
 				 a->config->n_interfaces, &a->vips);
@@ -244,8 +318,13 @@ static void agent_stop(struct agent *a)
 		close(a->links[i]);
 	free(a->links);
 	vips_undo(a->vips);
+	watch_close(a->watch);
+	health_close(a->health);
+	unix_close(&a->beat_socket);
 	if (a->word)
 		munmap(a->word, (size_t)sysconf(_SC_PAGESIZE));
+	if (a->beat)
+		munmap(a->beat, (size_t)sysconf(_SC_PAGESIZE));
 	agent_bpf__destroy(a->skel);
 }
 
@@ -286,7 +365,7 @@ int main(int argc, char **argv)
 						 { "deadline", required_argument, NULL, 'd' },
 						 { "help", no_argument, NULL, 'h' },
 						 { 0 } };
-	struct agent a = { .config_path = AGENT_CONFIG };
+	struct agent a = { .config_path = AGENT_CONFIG, .beat_socket = { .fd = -1 } };
 	struct drain_options drain = { 0 };
 	const char *deadline = NULL;
 	int option, err = 0, mode = 'f';

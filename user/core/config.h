@@ -37,7 +37,9 @@
 #define CONFIG_IDLE_MIN_NS 1000000000ULL
 #define CONFIG_IDLE_MAX_NS 604800000000000ULL /* a week */
 #define CONFIG_SOCKET_MAX 108 /* bytes of a Unix socket's path, with the terminating zero: sun_path of unix(7) */
+#define CONFIG_PATH_MAX 256 /* bytes of any other path and of a URL, with the terminating zero; chosen */
 #define AGENT_CONTROL_SOCKET "/run/shunt/agent.sock"
+#define AGENT_BEAT_SOCKET "/run/shunt/beat.sock"
 
 /* Where in the file and what: printed as "FILE:LINE:COLUMN: TEXT". Lines and columns count from 1. */
 struct config_error {
@@ -117,6 +119,26 @@ void config_free(struct config *config);
 /* The whole model as shunt.yaml, defaults written out; parses to an equal model. To be freed; NULL: no memory. */
 char *config_format(const struct config *config);
 
+/* `engine:` of agent.yaml: which processes are the engine, and what else says how it is. Off where it is absent. */
+struct config_engine {
+	/* at most one of `listen: PORT`, `cgroup: PATH`, `pid_file: PATH` */
+	enum config_engine_by { ENGINE_BY_NOTHING, ENGINE_BY_PORT, ENGINE_BY_CGROUP, ENGINE_BY_PID_FILE } by;
+	uint16_t port; /* TCP, host order: whoever listens on it, on any address of this network namespace */
+	char cgroup[CONFIG_PATH_MAX]; /* a directory of /sys/fs/cgroup, and all below it */
+	char pid_file[CONFIG_PATH_MAX];
+	bool only_main; /* `workers: main`: what becomes of its children doesn't matter; default `all` */
+	uint64_t worker_age_ns; /* a younger worker's end doesn't matter; 0 .. 1 h, default 10 s */
+	uint64_t beat_limit_ns; /* `beat: {limit: TIME}`, 1 ms .. 1 h; 0: it isn't listened to */
+	char beat_socket
+		[CONFIG_SOCKET_MAX]; /* where the engine gets the memory it beats in; default AGENT_BEAT_SOCKET */
+	char beat_group[CONFIG_NAME_MAX]; /* who may, beside root; "": nobody */
+	char beat_pin[CONFIG_PATH_MAX]; /* that memory outlives the agent as this file in a bpffs; "": it doesn't */
+	char health_url[CONFIG_PATH_MAX]; /* `health: {url: http://...}`; "": nobody is asked */
+	uint64_t health_interval_ns; /* 10 ms .. 1 h, default 1 s */
+	uint64_t health_timeout_ns; /* 10 ms .. 1 min, default 2 s */
+	uint32_t health_rise, health_fall; /* answers in a row, 1 .. 100; defaults 2 and 3 */
+};
+
 /* agent.yaml */
 struct agent_config {
 	char (*interfaces)[IF_NAMESIZE]; /* where probes and tunnelled packets arrive; sorted, unique */
@@ -127,6 +149,7 @@ struct agent_config {
 	struct shunt_addr *balancers; /* whose probes are answered; none: anybody's */
 	size_t n_balancers; /* 0 .. AGENT_MAX_BALANCERS */
 	char control_socket[CONFIG_SOCKET_MAX]; /* `control: {socket: PATH}`, default AGENT_CONTROL_SOCKET */
+	struct config_engine engine;
 };
 
 int agent_config_parse(struct agent_config **out, const char *text, size_t length, struct config_error *error);

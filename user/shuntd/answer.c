@@ -13,7 +13,7 @@
 #include <stdarg.h>
 #include <time.h>
 
-#include "shunt/heartbeat.h"
+#include "core/cause.h"
 #include "shuntd/backends.h"
 #include "shuntd/reload.h"
 
@@ -336,6 +336,8 @@ static json_t *backend_undrain(struct request *r)
 		return refuse(r, CONTROL_REFUSED,
 			      "'%s' drains because its agent asks for it: 'shunt-agent undrain' on its host ends that",
 			      b->conf.name);
+	if (err == -EAGAIN)
+		return refuse(r, CONTROL_REFUSED, "'%s' gets no new flow until its engine is ready", b->conf.name);
 	if (err && err != -EALREADY)
 		return refuse(r, CONTROL_REFUSED, "cannot undrain '%s': %s", b->conf.name, strerror(-err));
 	notes = json_array();
@@ -345,16 +347,6 @@ static json_t *backend_undrain(struct request *r)
 }
 
 /* ---- probe ---- */
-
-static const char *engine_name(uint32_t engine)
-{
-	static const char *const names[] = {
-		[ENGINE_UNKNOWN] = "unknown",   [ENGINE_LOADING] = "loading", [ENGINE_SERVING] = "serving",
-		[ENGINE_DRAINING] = "draining", [ENGINE_STALLED] = "stalled", [ENGINE_DEAD] = "dead",
-	};
-
-	return engine < sizeof(names) / sizeof(*names) ? names[engine] : "unknown";
-}
 
 static json_t *probe_json(const struct shuntd *s, const struct backend_run *b)
 {

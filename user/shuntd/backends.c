@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "core/cause.h"
 #include "shunt/detect.h"
 #include "shunt/heartbeat.h"
 #include "shuntd/journal.h"
@@ -54,6 +55,12 @@ const char *backend_verdict_name(uint32_t word)
 		return "asked";
 	case VERDICT_REMOVED:
 		return "removed";
+	case VERDICT_DEAD:
+		return "dead";
+	case VERDICT_STALLED:
+		return "stalled";
+	case VERDICT_LOADING:
+		return "loading";
 	default:
 		return "none";
 	}
@@ -89,10 +96,37 @@ static void backend_down(struct shuntd *s, struct backend_run *b, uint32_t word,
 	pool_follow(b, false);
 }
 
+/* What convicted it: the rounds that it left unanswered, or the answer that said so. */
+static json_t *event_evidence(const struct shuntd *s, const struct event *e)
+{
+	char cause[CAUSE_TEXT_MAX];
+	json_t *o;
+
+	if (e->kind == EVENT_SILENT)
+		return json_pack("{s:i, s:I, s:I, s:I, s:I, s:s, s:I}", "rounds", (int)s->config->probe_multiplier,
+				 "first_round", (json_int_t)e->first_round, "last_round", (json_int_t)e->last_round,
+				 "unanswered_us", (json_int_t)((e->at_ns - e->first_sent_ns) / 1000), "silence_us",
+				 (json_int_t)((e->at_ns - e->answered_ns) / 1000), "witness", name_of(s, e->witness),
+				 "witness_round", (json_int_t)e->witness_round);
+	o = json_pack("{s:I, s:I}", "round", (json_int_t)e->first_round, "asked_us",
+		      (json_int_t)((e->at_ns - e->first_sent_ns) / 1000));
+	if (e->kind == EVENT_DEAD) {
+		json_object_set_new(o, "cause", json_string(cause_format(e->cause, cause, sizeof(cause))));
+		json_object_set_new(o, "planned", json_boolean(e->cause & ENGINE_CAUSE_PLANNED));
+	}
+	if (e->beat_age_us != PROBE_AGE_UNKNOWN)
+		json_object_set_new(o, "beat_age_us", json_integer(e->beat_age_us));
+	if (e->agent_age_us != PROBE_AGE_UNKNOWN)
+		json_object_set_new(o, "agent_age_us", json_integer(e->agent_age_us));
+	return o;
+}
+
 void backends_event(struct shuntd *s, const struct event *e)
 {
+	static const enum verdict verdicts[] = {
+		[EVENT_SILENT] = VERDICT_SILENT, [EVENT_DEAD] = VERDICT_DEAD, [EVENT_STALLED] = VERDICT_STALLED
+	};
 	struct backend_run *b;
-	json_t *evidence;
 
 	if (e->kind == EVENT_SELF_SUSPECT) {
 		ledger_add(s->ledger, e->at_ns, "shuntd", "self", "self-suspect", "silence without a witness",
@@ -100,17 +134,14 @@ void backends_event(struct shuntd *s, const struct event *e)
 				     (json_int_t)e->last_round));
 		return;
 	}
-	b = e->kind == EVENT_SILENT ? backend_by_id(s, e->backend) : NULL;
+	if (e->kind >= sizeof(verdicts) / sizeof(*verdicts) || !verdicts[e->kind])
+		return;
+	b = backend_by_id(s, e->backend);
 	if (!b)
 		return;
 	if (!word_is_judged(b->last_word))
 		return; /* backends_run() saw the word first */
-	evidence = json_pack("{s:i, s:I, s:I, s:I, s:I, s:s, s:I}", "rounds", (int)s->config->probe_multiplier,
-			     "first_round", (json_int_t)e->first_round, "last_round", (json_int_t)e->last_round,
-			     "unanswered_us", (json_int_t)((e->at_ns - e->first_sent_ns) / 1000), "silence_us",
-			     (json_int_t)((e->at_ns - e->answered_ns) / 1000), "witness", name_of(s, e->witness),
-			     "witness_round", (json_int_t)e->witness_round);
-	backend_down(s, b, BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT), e->at_ns, evidence);
+	backend_down(s, b, BACKEND_WORD(BACKEND_DOWN, verdicts[e->kind]), e->at_ns, event_evidence(s, e));
 }
 
 /* The way to a backend: 0 or -errno. */
@@ -244,6 +275,7 @@ static uint64_t live_flows(const struct shuntd *s, const struct backend_run *b)
 static const char *drain_why(enum verdict why)
 {
 	return why == VERDICT_ASKED     ? "asked by its agent"
+	       : why == VERDICT_LOADING ? "its engine is not ready"
 	       : why == VERDICT_REMOVED ? "no longer configured"
 					: "asked by an operator";
 }
@@ -263,8 +295,9 @@ static int drain_begin(struct shuntd *s, struct backend_run *b, enum verdict why
 	bool is_last = backends_is_last(s, b), is_down;
 	json_t *evidence;
 
-	/* The configuration's word outweighs the operator's, and his the agent's. */
-	if (b->draining == why || b->draining == VERDICT_REMOVED || (b->draining && why == VERDICT_ASKED)) {
+	/* The configuration's word outweighs the operator's, his the agent's, and that the engine's. */
+	if (b->draining == why || b->draining == VERDICT_REMOVED || (b->draining && why == VERDICT_LOADING) ||
+	    (b->draining == VERDICT_DRAINED && why == VERDICT_ASKED)) {
 		if (deadline_ns)
 			b->drain_deadline_ns = deadline_ns;
 		return -EALREADY;
@@ -306,6 +339,8 @@ int backends_undrain(struct shuntd *s, struct backend_run *b)
 		return -EPERM;
 	if (b->engine == ENGINE_DRAINING)
 		return -EBUSY;
+	if (b->draining == VERDICT_LOADING && b->engine == ENGINE_LOADING)
+		return -EAGAIN;
 	b->draining = VERDICT_NONE;
 	ledger_add(s->ledger, 0, "backend", b->conf.name, "undrained", NULL,
 		   json_pack("{s:I}", "live", (json_int_t)live_flows(s, b)));
@@ -316,18 +351,59 @@ int backends_undrain(struct shuntd *s, struct backend_run *b)
 	return 0;
 }
 
+/*
+ * That an engine isn't ready is a soft verdict: a health check may err, and for all engines at once. So at most half of
+ * the backends of a pool that could serve get no new flow because of it.
+ */
+static bool soft_verdict_fits(const struct shuntd *s, const struct backend_run *b)
+{
+	size_t n = 0, n_soft = 0;
+
+	for (size_t i = 0; i < s->n_backends; i++) {
+		const struct backend_run *other = s->backends[i];
+
+		if (other->pool != b->pool || !word_is_judged(other->last_word))
+			continue;
+		n += !other->draining || other->draining == VERDICT_LOADING;
+		n_soft += other->draining == VERDICT_LOADING;
+	}
+	return 2 * (n_soft + 1) <= n;
+}
+
+/* An engine that served isn't ready. Tried again until there is room, or it is ready. */
+static void engine_not_ready(struct shuntd *s, struct backend_run *b)
+{
+	if (b->draining || BACKEND_WORD_STATE(b->last_word) != BACKEND_UP)
+		return;
+	if (soft_verdict_fits(s, b)) {
+		backends_drain(s, b, VERDICT_LOADING, 0);
+	} else if (!b->kept) {
+		b->kept = true;
+		ledger_add(s->ledger, 0, "backend", b->conf.name, "kept",
+			   "its engine is not ready, nor is half of the pool", NULL);
+	}
+}
+
 /* What its agent says of the engine is acted upon when it becomes another: drain, or an end of it. */
 static void engine_follow(struct shuntd *s, struct backend_run *b, const struct session *session)
 {
-	uint32_t engine = __atomic_load_n(&session->engine, __ATOMIC_RELAXED);
+	uint32_t engine = __atomic_load_n(&session->engine, __ATOMIC_RELAXED), before = b->engine;
 
-	if (engine == b->engine)
-		return;
 	b->engine = engine;
-	if (engine == ENGINE_DRAINING)
+	b->kept = b->kept && engine == ENGINE_LOADING;
+	if (engine != before && engine == ENGINE_DRAINING)
 		backends_drain(s, b, VERDICT_ASKED, 0);
-	else if (b->draining == VERDICT_ASKED)
+	else if (engine != before &&
+		 (b->draining == VERDICT_ASKED || (b->draining == VERDICT_LOADING && engine != ENGINE_LOADING)))
 		backends_undrain(s, b);
+	if (engine == ENGINE_LOADING)
+		engine_not_ready(s, b);
+}
+
+/* A backend whose engine can't serve isn't admitted, however well its host answers. */
+static bool engine_may_serve(uint32_t engine)
+{
+	return engine == ENGINE_UNKNOWN || engine == ENGINE_SERVING || engine == ENGINE_DRAINING;
 }
 
 /* A draining backend has lost its last flow, or come to its deadline. */
@@ -474,6 +550,10 @@ static void backend_run_one(struct shuntd *s, struct backend_run *b, const struc
 		return;
 	}
 	b->flip_unexplained = false;
+	if (!engine_may_serve(b->engine)) {
+		admission_reset(&b->admission, b->admission.was_up);
+		return;
+	}
 	if (admission_update(&b->admission, limits, now, session->answers, session->answered_ns) && b->ever_resolved)
 		backend_admit(s, b, session);
 }

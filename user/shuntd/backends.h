@@ -35,7 +35,7 @@ void backends_event(struct shuntd *shuntd, const struct event *event);
 void backends_run(struct shuntd *shuntd);
 
 /*
- * Drain: no new flow from the moment this returns; those it has go on. `why` is VERDICT_DRAINED, _ASKED or _REMOVED.
+ * Drain: no new flow from the moment this returns; those it has go on. `why` is VERDICT_DRAINED, _ASKED, _LOADING or _REMOVED.
  * deadline_ns (CLOCK_MONOTONIC, 0: none): what is left then is reset. The ledger gets "draining", and "drained" (at zero
  * live flows) or "cut" (at the deadline, with how many were reset). 0; -EALREADY: it drains, and a deadline_ns
  * that is not 0 is its new one; -ENOTCONN: it is down, so
@@ -48,7 +48,8 @@ void backend_drop(struct shuntd *shuntd, struct backend_run *backend, uint64_t d
 
 /*
  * Back to service: at once if it answers, through admission if not. 0; -EALREADY: it doesn't drain; -EBUSY: its agent
- * asks for it, so it ends there; -EPERM: the configuration no longer has it.
+ * asks for it, so it ends there; -EPERM: the configuration no longer has it; -EAGAIN: its engine isn't
+ * ready, so it ends when that is.
  */
 int backends_undrain(struct shuntd *shuntd, struct backend_run *backend);
 

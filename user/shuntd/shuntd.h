@@ -50,13 +50,14 @@ struct backend_run {
 	int64_t since_wall_s; /* the same, CLOCK_REALTIME, seconds */
 	uint32_t last_word; /* as last seen by the main loop */
 	/* draining: kept while it is down too, so that it doesn't come back as up */
-	enum verdict draining; /* VERDICT_DRAINED, _ASKED or _REMOVED: why it gets no new flow; VERDICT_NONE: it does */
+	enum verdict draining; /* _DRAINED, _ASKED, _LOADING or _REMOVED: why it gets no new flow; _NONE: it does */
 	uint64_t drain_since_ns; /* CLOCK_MONOTONIC */
 	uint64_t drain_deadline_ns; /* CLOCK_MONOTONIC; 0: none */
 	bool drained; /* its end is in the ledger: no live flow, or cut at the deadline */
 	uint64_t n_cut; /* flows that were reset at the deadline */
 	bool gone; /* removed and drained: neither shown nor asked; its id is not free yet */
 	uint32_t engine; /* enum engine_state of its agent, as last acted upon */
+	bool kept; /* its engine is not ready, and it serves all the same: the ledger says so */
 };
 
 /* A VIP as it runs. */

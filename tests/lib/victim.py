@@ -1,0 +1,112 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""A stub of an inference engine that is there to come to harm: it listens, has a worker, beats, and does what stdin says.
+
+  victim.py PORT [resident=BYTES] [beat=SOCKET] [worker]
+
+Prints "ready WORKER", its worker's process or 0, when it listens. A line on stdin, each answered with a line of its own:
+  exit N | segv | close (the listener) | listen | health STATUS, or hang, garbage, megabytes (of its GET answers)
+  catch (SIGTERM, and end with status 0)
+The worker ends with the status of the signal SIGUSR1 (0) or SIGUSR2 (1), or when its parent does.
+"""
+import ctypes
+import os
+import pathlib
+import signal
+import socket
+import sys
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools/examples"))
+PR_SET_PDEATHSIG = 1
+
+
+def worker():
+    pid = os.fork()
+    if pid:
+        return pid
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.signal(signal.SIGUSR1, lambda *_: os._exit(0))
+    signal.signal(signal.SIGUSR2, lambda *_: os._exit(1))
+    while True:
+        signal.pause()
+
+
+class Victim:
+    health = "200"
+
+    def __init__(self, port):
+        self.port = port
+
+    def listen(self):
+        self.socket = socket.create_server(("::", self.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=64)
+        threading.Thread(target=self.serve, args=(self.socket,), daemon=True).start()
+
+    def close(self):
+        self.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread, and nobody listens from here on
+        self.socket.close()
+
+    def serve(self, listener):
+        while True:
+            try:
+                peer, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.answer, args=(peer, self.health), daemon=True).start()
+
+    def answer(self, peer, health):
+        try:
+            peer.recv(4096)
+            if health == "hang":
+                peer.recv(1)
+            elif health == "garbage":
+                peer.sendall(b"\x00\xff" * 512)
+            elif health == "megabytes":
+                peer.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                while True:
+                    peer.sendall(bytes(1 << 20))
+            else:
+                peer.sendall(f"HTTP/1.1 {health} x\r\nContent-Length: 0\r\n\r\n".encode())
+        except OSError:
+            pass
+        peer.close()
+
+
+def beat_for_ever(path):
+    from beat import Beat
+    beat = Beat(path)
+    while True:
+        beat()
+        time.sleep(0.005)
+
+
+def main(port, *options):
+    victim = Victim(int(port))
+    options = dict(o.partition("=")[::2] for o in options)
+    ballast = b"x" * int(options.get("resident", 0))
+    child = worker() if "worker" in options else 0
+    if "beat" in options:
+        threading.Thread(target=beat_for_ever, args=(options["beat"],), daemon=True).start()
+    victim.listen()
+    print("ready", child, flush=True)
+    for line in sys.stdin:
+        verb, _, value = line.strip().partition(" ")
+        if verb == "exit":
+            os._exit(int(value))
+        elif verb == "segv":
+            ctypes.string_at(1)
+        elif verb == "close":
+            victim.close()
+        elif verb == "listen":
+            victim.listen()
+        elif verb == "health":
+            victim.health = value
+        elif verb == "catch":
+            signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        print("done", flush=True)
+    return len(ballast)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

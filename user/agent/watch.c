@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * watch.c - see watch.h. The order of steps when an engine begins is what keeps a death from being missed: processes
+ * first, then the life, then a look whether they are still there.
+ */
+#include "agent/watch.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "agent/process.h"
+#include "core/cause.h"
+#include "agent_watch.skel.h"
+
+#define MAINS_MAX 64 /* chosen: listeners with SO_REUSEPORT, one a process */
+#define INODES_MAX 256
+#define PROGRAMS 4
+#define SEARCH_PERIOD_NS 50000000ULL /* chosen: a search goes through all processes' files */
+#define MISSES 2 /* looks in a row that find no listener; chosen: a listener that is replaced is away for one at most */
+#define FIRST_PID_NAMESPACE 0xeffffffcU /* PROC_PID_INIT_INO, include/linux/proc_ns.h */
+
+struct watch {
+	struct watch_options o;
+	struct agent_watch_bpf *skel; /* NULL: the kernel has none of it */
+	struct bpf_link *links[PROGRAMS];
+	size_t n_links;
+	struct process mains[MAINS_MAX]; /* of the newest engine */
+	size_t n_mains;
+	uint32_t inodes[INODES_MAX]; /* of the listeners, as last searched for */
+	size_t n_inodes;
+	unsigned misses;
+	uint64_t next_search_ns;
+	uint64_t told; /* life that was last said on stderr */
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
+}
+
+static uint64_t life(const struct watch *w)
+{
+	return __atomic_load_n(&w->o.word->life, __ATOMIC_SEQ_CST);
+}
+
+static bool is_alive(uint64_t l)
+{
+	return ENGINE_LIFE_NUMBER(l) && !ENGINE_LIFE_CAUSE(l);
+}
+
+/* What the programs didn't see: the engine `l` ended. */
+static void engine_end(struct watch *w, uint64_t l, enum engine_end end)
+{
+	if (!__atomic_compare_exchange_n(&w->o.word->life, &l, l | ENGINE_CAUSE(end, 0U), false, __ATOMIC_SEQ_CST,
+					 __ATOMIC_SEQ_CST))
+		return;
+	w->o.word->ended_tgid = w->n_mains ? (uint32_t)w->mains[0].pid : 0;
+	__atomic_store_n(&w->o.word->ended_ns, now_ns(), __ATOMIC_RELEASE);
+}
+
+/* ---- who it is ---- */
+
+static size_t mains_by_port(struct watch *w, struct process *mains)
+{
+	struct process *all, *holders;
+	size_t n_all, n = 0, n_mains = 0;
+
+	all = processes_read(&n_all);
+	holders = calloc(n_all + 1, sizeof(*holders));
+	if (!all || !holders)
+		goto out;
+	for (size_t i = 0; i < n_all;
+	     i++) /* the first process holds the sockets of services that it starts on demand */
+		if (all[i].pid != 1 && all[i].pid != getpid() && process_holds(all[i].pid, w->inodes, w->n_inodes))
+			holders[n++] = all[i];
+	for (size_t i = 0; i < n && n_mains < MAINS_MAX; i++)
+		if (!process_descends(all, n_all, &holders[i], holders, n))
+			mains[n_mains++] = holders[i];
+out:
+	free(all);
+	free(holders);
+	return n_mains;
+}
+
+static void cgroup_oldest(const char *path, struct process *oldest, size_t *n, unsigned depth)
+{
+	char file[2 * CONFIG_PATH_MAX];
+	struct dirent *entry;
+	struct process p;
+	FILE *f;
+	DIR *d;
+	int pid;
+
+	snprintf(file, sizeof(file), "%s/cgroup.procs", path);
+	f = fopen(file, "re");
+	while (f && fscanf(f, "%d", &pid) == 1)
+		if (!process_read(&p, pid) && !p.ending && (!*n || p.start_ticks < oldest->start_ticks)) {
+			*oldest = p;
+			*n = 1;
+		}
+	if (f)
+		fclose(f);
+	d = depth ? opendir(path) : NULL;
+	while (d && (entry = readdir(d))) {
+		if (entry->d_type != DT_DIR || entry->d_name[0] == '.' ||
+		    (size_t)snprintf(file, sizeof(file), "%s/%s", path, entry->d_name) >= sizeof(file))
+			continue;
+		cgroup_oldest(file, oldest, n, depth - 1);
+	}
+	if (d)
+		closedir(d);
+}
+
+static size_t main_by_pid_file(const char *path, struct process *main)
+{
+	FILE *f = fopen(path, "re");
+	int pid = 0;
+
+	if (f && fscanf(f, "%d", &pid) != 1)
+		pid = 0;
+	if (f)
+		fclose(f);
+	return pid > 1 && !process_read(main, pid);
+}
+
+/* Main processes as they are now; at most MAINS_MAX. */
+static size_t mains_find(struct watch *w, struct process *mains)
+{
+	size_t n = 0;
+
+	switch (w->o.config->by) {
+	case ENGINE_BY_PORT:
+		return w->n_inodes ? mains_by_port(w, mains) : 0;
+	case ENGINE_BY_CGROUP:
+		cgroup_oldest(w->o.config->cgroup, mains, &n, 4);
+		return n;
+	case ENGINE_BY_PID_FILE:
+		return main_by_pid_file(w->o.config->pid_file, mains);
+	default:
+		return 0;
+	}
+}
+
+static bool was_main(const struct watch *w, const struct process *p)
+{
+	for (size_t i = 0; i < w->n_mains; i++)
+		if (process_is(&w->mains[i], p))
+			return true;
+	return false;
+}
+
+/* ---- how it begins ---- */
+
+static void watched_put(struct watch *w, const struct process *p, uint64_t l, uint32_t flags)
+{
+	struct watched watched = { .life = l, .born_ns = process_born_ns(p), .flags = flags }, known;
+	uint32_t tgid = (uint32_t)p->pid;
+	int fd = bpf_map__fd(w->skel->maps.agent_watched);
+
+	if (!w->o.config->only_main)
+		watched.flags |= WATCHED_FOLLOW;
+	/* One that was born meanwhile is there by its parent, with its true birth. */
+	if (flags & WATCHED_MAIN || bpf_map_lookup_elem(fd, &tgid, &known) || known.life != l)
+		bpf_map_update_elem(fd, &tgid, &watched, BPF_ANY);
+}
+
+/* Those who descend from the main processes now; who is born from here on is followed by the kernel. */
+static void workers_put(struct watch *w, const struct process *mains, size_t n_mains, uint64_t l)
+{
+	size_t n;
+	struct process *all = processes_read(&n);
+
+	for (size_t i = 0; all && i < n; i++)
+		if (!all[i].ending && process_descends(all, n, &all[i], mains, n_mains))
+			watched_put(w, &all[i], l, 0);
+	free(all);
+}
+
+static bool mains_live(const struct process *mains, size_t n)
+{
+	struct process p;
+
+	for (size_t i = 0; i < n; i++)
+		if (process_read(&p, mains[i].pid) || !process_is(&p, &mains[i]) || p.ending)
+			return false;
+	return true;
+}
+
+static bool engine_begin(struct watch *w, const struct process *mains, size_t n)
+{
+	uint32_t number = ENGINE_LIFE_NUMBER(life(w)) + 1;
+	uint64_t l = ENGINE_LIFE(number ? number : 1, 0);
+	struct agent_word *word = w->o.word;
+
+	word->engine = ENGINE_LOADING;
+	word->ended_ns = 0;
+	word->ended_tgid = 0;
+	__atomic_store_n(w->o.beat, 0, __ATOMIC_RELAXED); /* that was another's */
+	for (size_t i = 0; w->skel && i < n; i++)
+		watched_put(w, &mains[i], l, WATCHED_MAIN);
+	/* Twice: a child of a child that was born while the list was read may be missing from it. */
+	for (int i = 0; w->skel && !w->o.config->only_main && i < 2; i++)
+		workers_put(w, mains, n, l);
+	memcpy(w->mains, mains, n * sizeof(*mains));
+	w->n_mains = n;
+	w->misses = 0;
+	__atomic_store_n(&word->life, l, __ATOMIC_SEQ_CST);
+	/* One that ended before could not end this life. */
+	if (!mains_live(mains, n))
+		engine_end(w, l, ENGINE_VANISHED);
+	return true;
+}
+
+/* Nobody is the engine, or a dead one is: look for one to begin. */
+static bool engine_search(struct watch *w, uint64_t l)
+{
+	struct process mains[MAINS_MAX];
+	bool same_may = !ENGINE_LIFE_CAUSE(l) || ENGINE_CAUSE_END(ENGINE_LIFE_CAUSE(l)) == ENGINE_NOT_LISTENING;
+	size_t found, n = 0;
+	uint64_t now = now_ns();
+
+	if (now < w->next_search_ns)
+		return false;
+	w->next_search_ns = now + SEARCH_PERIOD_NS;
+	found = mains_find(w, mains);
+	for (size_t i = 0; i < found; i++) /* a process that dies keeps its socket until its memory is gone */
+		if (!mains[i].ending && (same_may || !was_main(w, &mains[i])))
+			mains[n++] = mains[i];
+	return n && engine_begin(w, mains, n);
+}
+
+/* ---- how it is ---- */
+
+/* Others listen than before: who is new among them is a main process too. */
+static void mains_join(struct watch *w, uint64_t l)
+{
+	struct process mains[MAINS_MAX];
+	size_t n = mains_find(w, mains);
+
+	for (size_t i = 0; i < n && w->n_mains < MAINS_MAX; i++) {
+		if (mains[i].ending || was_main(w, &mains[i]))
+			continue;
+		w->mains[w->n_mains++] = mains[i];
+		if (w->skel)
+			watched_put(w, &mains[i], l, WATCHED_MAIN);
+	}
+}
+
+static void listeners_look(struct watch *w, uint64_t l)
+{
+	uint32_t inodes[INODES_MAX];
+	int n = listeners_find(w->o.config->port, inodes, INODES_MAX);
+	bool changed;
+
+	if (n < 0)
+		return; /* no memory: ask again */
+	changed = (size_t)n != w->n_inodes || memcmp(inodes, w->inodes, (size_t)n * sizeof(*inodes));
+	w->misses = n ? 0 : w->misses + 1;
+	if (is_alive(l) && !n) {
+		if (w->misses >= MISSES)
+			engine_end(w, l, ENGINE_NOT_LISTENING);
+		return;
+	}
+	memcpy(w->inodes, inodes, (size_t)n * sizeof(*inodes));
+	w->n_inodes = (size_t)n;
+	if (is_alive(l) && changed)
+		mains_join(w, l);
+}
+
+static void engine_tell(struct watch *w, uint64_t l)
+{
+	char text[CAUSE_TEXT_MAX];
+
+	if (l == w->told)
+		return;
+	w->told = l;
+	if (is_alive(l))
+		fprintf(stderr, "shunt-agent: engine: process %d found\n", w->mains[0].pid);
+	else
+		fprintf(stderr, "shunt-agent: engine: dead (%s, process %u%s)\n",
+			cause_format(ENGINE_LIFE_CAUSE(l), text, sizeof(text)), w->o.word->ended_tgid,
+			ENGINE_LIFE_CAUSE(l) & ENGINE_CAUSE_PLANNED ? ", planned" : "");
+}
+
+bool watch_run(struct watch *w)
+{
+	uint64_t l = life(w);
+	bool began = false;
+
+	if (w->o.config->by == ENGINE_BY_PORT)
+		listeners_look(w, l);
+	if (is_alive(l) && !mains_live(w->mains, w->n_mains))
+		engine_end(w, l, ENGINE_VANISHED); /* unless the programs saw how */
+	l = life(w);
+	if (!is_alive(l)) {
+		if (l)
+			engine_tell(w, l);
+		began = engine_search(w, l);
+	}
+	l = life(w);
+	if (l)
+		engine_tell(w, l);
+	return began;
+}
+
+/* ---- the programs ---- */
+
+static char complaint[512];
+
+static int keep_complaint(enum libbpf_print_level level, const char *format, va_list args)
+{
+	if (level == LIBBPF_WARN)
+		vsnprintf(complaint, sizeof(complaint), format, args);
+	return 0;
+}
+
+static int programs_load(struct watch *w)
+{
+	struct bpf_program *program;
+	int err;
+
+	w->skel = agent_watch_bpf__open();
+	if (!w->skel)
+		return -errno;
+	w->skel->rodata->worker_age_ns = w->o.config->worker_age_ns;
+	err = bpf_map__reuse_fd(w->skel->maps.agent, w->o.agent_fd);
+	if (!err)
+		err = agent_watch_bpf__load(w->skel);
+	if (err)
+		return err;
+	bpf_object__for_each_program(program, w->skel->obj)
+	{
+		struct bpf_link *link = bpf_program__attach(program);
+
+		if (!link)
+			return -errno;
+		w->links[w->n_links++] = link;
+	}
+	return 0;
+}
+
+static void programs_unload(struct watch *w)
+{
+	while (w->n_links)
+		bpf_link__destroy(w->links[--w->n_links]);
+	agent_watch_bpf__destroy(w->skel);
+	w->skel = NULL;
+}
+
+int watch_open(struct watch **out, const struct watch_options *options)
+{
+	struct watch *w = calloc(1, sizeof(*w));
+	libbpf_print_fn_t print;
+	struct stat st;
+	int err;
+
+	if (!w)
+		return -ENOMEM;
+	w->o = *options;
+	w->o.word->engine = ENGINE_LOADING;
+	*out = w;
+	if (stat("/proc/self/ns/pid", &st) || st.st_ino != FIRST_PID_NAMESPACE) {
+		fprintf(stderr,
+			"shunt-agent: engine: processes have other numbers here than for the kernel (a container?),"
+			" so their ends are noticed later\n");
+		return 0;
+	}
+	print = libbpf_set_print(keep_complaint);
+	err = programs_load(w);
+	libbpf_set_print(print);
+	if (err) {
+		fprintf(stderr,
+			"shunt-agent: engine: the kernel does not let its end be watched (%s), so it is noticed"
+			" later\n",
+			*complaint ? complaint : strerror(-err));
+		programs_unload(w);
+	}
+	return 0;
+}
+
+void watch_close(struct watch *w)
+{
+	if (!w)
+		return;
+	programs_unload(w);
+	free(w);
+}

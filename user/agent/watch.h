@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * watch.h - which processes are the engine: found by its listening port, its cgroup or its pid file, and told to
+ * bpf/agent_watch.bpf.c, which sees them end. Here engines begin; and here is noticed what those programs can't see.
+ *
+ * The engine's main processes: of those that hold the listening socket the ones that descend from no other that does; the
+ * oldest of the cgroup; the one of the pid file. Its workers: all that descend from a main process. The end of a main
+ * process is the engine's. So is the crash of a worker; then the engine is dead until another main process comes.
+ */
+#ifndef AGENT_WATCH_H
+#define AGENT_WATCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/config.h"
+#include "shunt/agent.h"
+
+struct watch;
+
+struct watch_options {
+	const struct config_engine *config;
+	int agent_fd; /* map `agent` */
+	struct agent_word *word; /* its memory */
+	uint64_t *beat; /* memory of map `agent_beat` */
+};
+
+/*
+ * 0, or -errno. A kernel that refuses the programs is said on stderr, and then ends are noticed by looking, within tens of
+ * milliseconds.
+ */
+int watch_open(struct watch **out, const struct watch_options *options);
+void watch_close(struct watch *w); /* NULL is allowed */
+
+/* A turn, every some 20 ms. True: an engine began; its `word->engine` is ENGINE_LOADING. Says on stderr what becomes of it. */
+bool watch_run(struct watch *w);
+
+#endif
