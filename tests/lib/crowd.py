@@ -109,11 +109,11 @@ class Swarm:
             raise RuntimeError(f"swarm: {line.strip() or 'ended'}")
         return line.strip()
 
-    def read(self, sources, window=256, meanwhile=None):
+    def read(self, sources, window=64, meanwhile=None):
         """Silent readers from these sources. `meanwhile` is called while the first `window` of them connect."""
         return self._open("read", 0, window, sources, meanwhile)
 
-    def echo(self, sources, period_ms=500, window=256):
+    def echo(self, sources, period_ms=500, window=64):
         """Connections that send a line every period and expect it back."""
         return self._open("echo", period_ms, window, sources)
 

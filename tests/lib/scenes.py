@@ -124,6 +124,9 @@ def power_off(c, n_readers, n_others, family=4, victim="gpu2"):
     others = swarm.echo(c.take_sources(n_others, family, beside=victim), 1000).wait_open()
     readers = swarm.read(c.take_sources(n_readers, family, home=victim)).wait_open()
     others.wait_exchange()
+    before = others.broken() + readers.broken()
+    if before:
+        raise RuntimeError(f"{before} connections broke before the scene: {c.shunt_text('event', 'show')[-1000:]}")
     fault_ns = c.power_off(victim)
     down = c.wait_down(victim, fault_ns)
     deadline = time.monotonic() + SETTLED_S

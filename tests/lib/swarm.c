@@ -42,6 +42,7 @@ struct connection {
 	int fd, group;
 	enum state state;
 	int error; /* ENDED: 0 is EOF */
+	struct connection *next; /* in to_close */
 	char backend[64], line[64]; /* line: received so far */
 	unsigned n_line;
 	uint64_t opened_ns, connected_ns, ended_ns, sent_ns; /* sent_ns: of the line not yet back; 0: none */
@@ -58,6 +59,8 @@ struct group {
 
 static struct group groups[GROUPS_MAX];
 static int n_groups, poll_fd;
+static struct connection
+	*to_close; /* ended; closed when nothing else is to be done, so that no other end is seen late */
 static struct sockaddr_storage service;
 static char command[LINE_MAX_BYTES];
 static size_t n_command;
@@ -107,7 +110,18 @@ static void finish(struct connection *c, enum state state, int error)
 	g->ended++;
 	c->state = state;
 	c->error = error;
-	close(c->fd);
+	if (state == CLOSED) {
+		close(c->fd);
+		return;
+	}
+	c->next = to_close;
+	to_close = c;
+}
+
+static void close_ended(void)
+{
+	for (; to_close; to_close = to_close->next)
+		close(to_close->fd);
 }
 
 static void begin(struct connection *c)
@@ -171,6 +185,8 @@ static void receive(struct connection *c)
 
 static void handle(struct connection *c, uint32_t events)
 {
+	if (c->state == ENDED)
+		return;
 	if (c->state == SETTING_UP && !c->connected_ns && events & EPOLLOUT && !(events & (EPOLLERR | EPOLLHUP))) {
 		c->connected_ns = now_ns();
 		if (!groups[c->group].period_ns && send(c->fd, "read\n", 5, MSG_NOSIGNAL) < 0) {
@@ -374,6 +390,8 @@ int main(int argc, char **argv)
 	while (go_on) {
 		int n = epoll_wait(poll_fd, events, EVENTS, 2);
 
+		if (!n)
+			close_ended();
 		for (int i = 0; i < n && go_on; i++) {
 			if (events[i].data.ptr)
 				handle(events[i].data.ptr, events[i].events);
