@@ -29,22 +29,13 @@ static __always_inline int address_equal(const struct shunt_addr *a, const struc
 
 /*
  * The answer to `round` says that the engine is no more, or not moving: a fact that needs no witness. The word is flipped,
- * then shuntd is told. Not inlined: the event is too large for the walk's stack.
+ * then shuntd is told. `said` is in the packet. Not inlined: it is rare, and the walk is long enough.
  */
 static __noinline int engine_flip(__u32 id, const struct probe_trailer *said, __u64 round, __u64 sent_ns)
 {
 	struct backend *b = bpf_map_lookup_elem(&backends, &id);
 	int dead = said->engine == ENGINE_DEAD;
-	struct event e = {
-		.kind = dead ? EVENT_DEAD : EVENT_STALLED,
-		.backend = id,
-		.first_round = round,
-		.first_sent_ns = sent_ns,
-		.last_round = round,
-		.cause = bpf_ntohs(said->cause),
-		.beat_age_us = bpf_ntohl(said->beat_age_us),
-		.agent_age_us = bpf_ntohl(said->agent_age_us),
-	};
+	struct event *e;
 	__u32 word;
 
 	if (!b)
@@ -54,8 +45,22 @@ static __noinline int engine_flip(__u32 id, const struct probe_trailer *said, __
 	    __sync_val_compare_and_swap(&b->word, word,
 					BACKEND_WORD(BACKEND_DOWN, dead ? VERDICT_DEAD : VERDICT_STALLED)) != word)
 		return 0; /* down already, or another's turn: the next answer says it again */
-	e.at_ns = e.answered_ns = bpf_ktime_get_ns();
-	bpf_ringbuf_output(&events, &e, sizeof(e), 0);
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e)
+		return 0; /* a full ring loses the story, not the verdict: shuntd reads the words too */
+	*e = (struct event){
+		.kind = dead ? EVENT_DEAD : EVENT_STALLED,
+		.backend = id,
+		.at_ns = bpf_ktime_get_ns(),
+		.first_round = round,
+		.first_sent_ns = sent_ns,
+		.last_round = round,
+		.cause = bpf_ntohs(said->cause),
+		.beat_age_us = bpf_ntohl(said->beat_age_us),
+		.agent_age_us = bpf_ntohl(said->agent_age_us),
+	};
+	e->answered_ns = e->at_ns;
+	bpf_ringbuf_submit(e, 0);
 	return 0;
 }
 
@@ -108,11 +113,8 @@ static __always_inline enum reason heartbeat_receive(struct xdp_md *ctx, __u32 l
 	s->agent_age_us = bpf_ntohl(probe->trailer.agent_age_us);
 	s->incarnation = bpf_ntohl(probe->trailer.incarnation);
 	__sync_fetch_and_add(&s->answers, 1);
-	if (probe->trailer.engine == ENGINE_DEAD || probe->trailer.engine == ENGINE_STALLED) {
-		struct probe_trailer said = probe->trailer;
-
-		engine_flip(id, &said, round, d->rounds[slot].sent_ns);
-	}
+	if (probe->trailer.engine == ENGINE_DEAD || probe->trailer.engine == ENGINE_STALLED)
+		engine_flip(id, &probe->trailer, round, d->rounds[slot].sent_ns);
 	return REASON_PROBE_ANSWER;
 }
 

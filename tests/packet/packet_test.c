@@ -2,6 +2,7 @@
 /*
  * packet_test.c - the real program, packet by packet: the rows of rows.c, then what a row can't say.
  */
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/bpf.h>
 #include <netinet/in.h>
@@ -19,6 +20,7 @@
 #include "flows.h"
 #include "rows.h"
 #include "shunt/hash.h"
+#include "shunt/heartbeat.h"
 
 #define VERIFIED_INSNS_MAX 300000 /* chosen: a third of what the kernel allows; 6.1 takes 2.6 times the steps of 6.18 */
 #define FUZZ_PACKETS 40000
@@ -466,6 +468,111 @@ static void an_answer_is_stamped_once(void **state)
 	assert_int_equal(world_session()->answers, 1);
 }
 
+static int event_keep(void *arg, void *data, size_t size)
+{
+	struct event *e = arg;
+
+	assert_int_equal(size, sizeof(*e));
+	assert_int_equal(e->kind, 0); /* one event at the most */
+	memcpy(e, data, sizeof(*e));
+	return 0;
+}
+
+/* The backend's word is `word`, its agent says `engine`; the word after, and the event or none. */
+static uint32_t word_after(uint32_t word, uint8_t engine, int ttl, struct event *e)
+{
+	static const struct row *answer;
+	struct ring_buffer *ring;
+	struct probe probe;
+	struct frame in;
+	struct spec spec;
+	struct run got;
+
+	*e = (struct event){ 0 };
+	for (size_t i = 0; !answer; i++)
+		if (!strcmp(rows[i].name, "an_answer_is_taken_in"))
+			answer = &rows[i];
+	spec = answer->in;
+	spec.data = &probe;
+	spec.ttl = (uint8_t)ttl;
+	memcpy(&probe, answer->in.data, sizeof(probe));
+	probe.trailer.engine = engine;
+	probe.trailer.cause = htons(ENGINE_CAUSE(ENGINE_KILLED, 9) | ENGINE_CAUSE_WORKER);
+	probe.trailer.beat_age_us = htonl(600000);
+	probe.trailer.agent_age_us = htonl(20000);
+	world_reset_session(4);
+	*world_word(SESSION_ID) = word;
+	frame_build(&in, &spec);
+	assert_int_equal(run(&got, &in, 0), ttl == SBFD_TTL ? REASON_PROBE_ANSWER : REASON_PROBE_TTL);
+	ring = ring_buffer__new(world_events_fd(), event_keep, e, NULL);
+	assert_non_null(ring);
+	assert_true(ring_buffer__consume(ring) >= 0);
+	ring_buffer__free(ring);
+	word = *world_word(SESSION_ID);
+	*world_word(SESSION_ID) = BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING);
+	return word;
+}
+
+#define UP_WORD BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING)
+#define DRAINING_WORD BACKEND_WORD(BACKEND_DRAINING, VERDICT_DRAINED)
+#define SILENT_WORD BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT)
+
+static void an_answer_that_says_dead_or_stalled_takes_the_backend_down(void **state)
+{
+	static const uint32_t words[] = { UP_WORD, DRAINING_WORD };
+	struct event e;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(word_after(words[i], ENGINE_DEAD, SBFD_TTL, &e),
+				 BACKEND_WORD(BACKEND_DOWN, VERDICT_DEAD));
+		assert_int_equal(e.kind, EVENT_DEAD);
+		assert_int_equal(e.backend, SESSION_ID);
+		assert_int_equal(e.first_round, ROUND_NOW);
+		assert_int_equal(e.first_sent_ns, ROUND_NOW * 100000);
+		assert_int_equal(e.cause, ENGINE_CAUSE(ENGINE_KILLED, 9) | ENGINE_CAUSE_WORKER);
+		assert_int_equal(e.agent_age_us, 20000);
+		assert_true(e.at_ns > e.first_sent_ns);
+		assert_int_equal(word_after(words[i], ENGINE_STALLED, SBFD_TTL, &e),
+				 BACKEND_WORD(BACKEND_DOWN, VERDICT_STALLED));
+		assert_int_equal(e.kind, EVENT_STALLED);
+		assert_int_equal(e.beat_age_us, 600000);
+	}
+}
+
+static void an_answer_that_says_dead_changes_no_verdict_of_a_backend_that_is_down(void **state)
+{
+	struct event e;
+
+	(void)state;
+	assert_int_equal(word_after(SILENT_WORD, ENGINE_DEAD, SBFD_TTL, &e), SILENT_WORD);
+	assert_int_equal(e.kind, 0);
+	assert_int_equal(word_after(0, ENGINE_STALLED, SBFD_TTL, &e), 0);
+	assert_int_equal(e.kind, 0);
+}
+
+static void an_answer_that_says_anything_else_leaves_the_word_alone(void **state)
+{
+	struct event e;
+
+	(void)state;
+	for (uint32_t engine = 0; engine < 256; engine++) {
+		if (engine == ENGINE_DEAD || engine == ENGINE_STALLED)
+			continue;
+		assert_int_equal(word_after(UP_WORD, (uint8_t)engine, SBFD_TTL, &e), UP_WORD);
+		assert_int_equal(e.kind, 0);
+	}
+}
+
+static void an_answer_that_is_refused_kills_nobody(void **state)
+{
+	struct event e;
+
+	(void)state;
+	assert_int_equal(word_after(UP_WORD, ENGINE_DEAD, SBFD_TTL - 1, &e), UP_WORD);
+	assert_int_equal(e.kind, 0);
+}
+
 static void the_verifier_needs_few_steps(void **state)
 {
 	(void)state;
@@ -499,6 +606,10 @@ static const struct CMUnitTest others[] = {
 	cmocka_unit_test(an_answer_is_stamped_once),
 	cmocka_unit_test(a_frame_cut_anywhere_is_never_forwarded_damaged),
 	cmocka_unit_test(mutated_packets_are_each_counted_once_and_never_leave_damaged),
+	cmocka_unit_test(an_answer_that_says_dead_or_stalled_takes_the_backend_down),
+	cmocka_unit_test(an_answer_that_says_dead_changes_no_verdict_of_a_backend_that_is_down),
+	cmocka_unit_test(an_answer_that_says_anything_else_leaves_the_word_alone),
+	cmocka_unit_test(an_answer_that_is_refused_kills_nobody),
 	cmocka_unit_test(the_verifier_needs_few_steps),
 	cmocka_unit_test(every_reason_was_reached),
 };

@@ -268,6 +268,16 @@ const struct session *world_session(void)
 	return &s;
 }
 
+uint32_t *world_word(uint32_t backend)
+{
+	return &backends[backend].word;
+}
+
+int world_events_fd(void)
+{
+	return bpf_map__fd(skel->maps.events);
+}
+
 uint16_t world_owner(uint32_t slot)
 {
 	return many[slot].owner;

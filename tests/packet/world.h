@@ -72,6 +72,8 @@ int world_open(void); /* 0 or -errno */
 void world_close(void);
 void world_reset_session(int family); /* unanswered since ROUND_NOW - 3 */
 const struct session *world_session(void);
+uint32_t *world_word(uint32_t backend); /* the state word itself */
+int world_events_fd(void); /* map `events` */
 void world_set_state(uint32_t backend, uint32_t state);
 
 /* Slot's owner in POOL_MANY, as the world filled it. */

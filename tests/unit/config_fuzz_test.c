@@ -40,7 +40,12 @@ static const char agent_text[] = "interfaces: [eth0]\n"
 				 "  - \"2001:db8::1\"\n"
 				 "setup_vips: true\n"
 				 "balancers: [10.0.0.1, 10.0.0.2]\n"
-				 "control: {socket: /run/a}\n";
+				 "control: {socket: /run/a}\n"
+				 "engine:\n"
+				 "  listen: 8000\n"
+				 "  worker_age: 5s\n"
+				 "  beat: {limit: 500ms, group: g, pin: /b}\n"
+				 "  health: {url: \"http://a/b?c\", interval: 1s, rise: 2}\n";
 
 static const char *const tokens[] = {
 	"[",
