@@ -80,7 +80,8 @@ struct k_sigaction {
 #define SIGNALS_HARMLESS                                                                                 \
 	(BIT(SIG_CHLD) | BIT(SIG_CONT) | BIT(SIG_STOP) | BIT(SIG_TSTP) | BIT(SIG_TTIN) | BIT(SIG_TTOU) | \
 	 BIT(SIG_URG) | BIT(SIG_WINCH))
-#define SIGNALS_ASKING (BIT(SIG_HUP) | BIT(SIG_INT) | BIT(SIG_TERM)) /* somebody wants it to end */
+#define SIGNALS_STOPPING (BIT(SIG_INT) | BIT(SIG_TERM)) /* caught, they mean "end in good order" */
+#define SIGNALS_ASKING (BIT(SIG_HUP) | SIGNALS_STOPPING) /* somebody wants it to end */
 #define SIGNALS_MILD (SIGNALS_ASKING | BIT(SIG_PIPE) | BIT(SIG_ALRM)) /* no fault of a worker that ends by them */
 
 static __always_inline struct agent_word *word_find(void)
@@ -167,7 +168,7 @@ int watch_signal(struct bpf_raw_tracepoint_args *ctx)
 	handler = BPF_CORE_READ(action, sa.sa_handler);
 	if (handler) { /* not SIG_DFL */
 		word = word_find();
-		if (word && handler != (void *)1 && w->flags & WATCHED_MAIN && (SIGNALS_ASKING >> number) & 1)
+		if (word && handler != (void *)1 && w->flags & WATCHED_MAIN && (SIGNALS_STOPPING >> number) & 1)
 			word->stopping = ENGINE_LIFE_NUMBER(w->life);
 		return 0;
 	}

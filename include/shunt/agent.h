@@ -30,7 +30,7 @@ struct agent_word {
 	__u64 life; /* ENGINE_LIFE() */
 	__u64 ended_ns; /* CLOCK_MONOTONIC of its end, written after `life`; 0: it lives */
 	__u32 ended_tgid; /* the process whose end it was, written with it */
-	__u32 stopping; /* number of the engine whose main process caught a signal that asks it to stop */
+	__u32 stopping; /* number of the engine whose main process caught SIGTERM or SIGINT: it ends what it has to, and goes */
 	__u64 beat_limit_ns; /* a beat older than this is a stall; 0: beats are not looked at */
 	__u32 in_flight; /* requests running */
 	__u32 queued; /* requests waiting */
@@ -66,7 +66,9 @@ static inline __attribute__((always_inline)) enum engine_state agent_state(const
 		return ENGINE_DEAD;
 	if (w->beat_limit_ns && beat_ns && now_ns > beat_ns && now_ns - beat_ns > w->beat_limit_ns)
 		return ENGINE_STALLED;
-	return w->draining ? ENGINE_DRAINING : (enum engine_state)w->engine;
+	if (w->draining || (w->stopping && w->stopping == ENGINE_LIFE_NUMBER(w->life)))
+		return ENGINE_DRAINING;
+	return (enum engine_state)w->engine;
 }
 
 #endif

@@ -6,7 +6,8 @@
 
 Prints "ready WORKER", its worker's process or 0, when it listens. A line on stdin, each answered with a line of its own:
   exit N | segv | close (the listener) | listen | health STATUS, or hang, garbage, megabytes (of its GET answers)
-  catch (SIGTERM, and end with status 0)
+  asked (done when its health is asked the next time)
+  catch (SIGTERM, and end with status 0) | linger (on SIGTERM close the listener, and go on)
 The worker ends with the status of the signal SIGUSR1 (0) or SIGUSR2 (1), or when its parent does.
 """
 import ctypes
@@ -38,6 +39,7 @@ class Victim:
 
     def __init__(self, port):
         self.port = port
+        self.asked = threading.Event()
 
     def listen(self):
         self.socket = socket.create_server(("::", self.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=64)
@@ -58,6 +60,7 @@ class Victim:
     def answer(self, peer, health):
         try:
             peer.recv(4096)
+            self.asked.set()
             if health == "hang":
                 peer.recv(1)
             elif health == "garbage":
@@ -102,8 +105,13 @@ def main(port, *options):
             victim.listen()
         elif verb == "health":
             victim.health = value
+        elif verb == "asked":
+            victim.asked.clear()
+            victim.asked.wait(30)
         elif verb == "catch":
             signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        elif verb == "linger":
+            signal.signal(signal.SIGTERM, lambda *_: victim.close())
         print("done", flush=True)
     return len(ballast)
 

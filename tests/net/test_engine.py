@@ -20,7 +20,7 @@ HOLD = "100ms"
 def cluster():
     """gpu1, whose engine each test brings along, and gpu2, where nobody watches an engine."""
     with Cluster("shunt-engine", BUILD, n_backends=2) as c:
-        c.start_agent(c.backends[1])
+        c.agents = {"gpu2": c.start_agent(c.backends[1])}
         yield c
 
 
@@ -93,6 +93,14 @@ class Scene:
         n = answers()
         wait_for(lambda: answers() > n + 3, "more answers")
 
+    def asked_n_times(self, victim, n):
+        """Until the victim's health was asked so often."""
+        for _ in range(n):
+            victim.do("asked")
+
+    def listens(self):
+        return self.cluster.backends[0].run("ss", "-Hltn", f"sport = :{PORT}")
+
     def end(self):
         for victim in self.victims:
             victim.end()
@@ -128,6 +136,22 @@ def test_engine_that_ends_is_dead_and_the_event_says_how(scene, how, cause, plan
     assert f"dead ({cause}" in scene.log()
 
 
+def test_engine_that_is_asked_to_stop_serves_its_connections_to_their_end(scene):
+    begun_ns, victim = scene.begin()
+    victim.do("linger")
+    victim.kill(signal.SIGTERM)
+    scene.cluster.wait_states(gpu1="draining")
+    wait_for(lambda: not scene.listens(), "the listener to be closed")
+    scene.asked_anew()
+    assert scene.cluster.states()["gpu1"] == "draining" and scene.said() == "draining"
+    victim.say("exit 0")
+    evidence = scene.down(begun_ns)
+    assert (evidence["cause"], evidence["planned"]) == ("exited with status 0", True)
+    victim.end()
+    scene.victim()
+    scene.cluster.wait_states()
+
+
 def test_restarted_engine_is_admitted_again(scene):
     begun_ns, victim = scene.begin()
     for _ in range(3):
@@ -146,6 +170,66 @@ def test_engine_that_listens_again_is_admitted_again(scene):
     scene.down(begun_ns)
     victim.do("listen")
     scene.cluster.wait_states()
+
+
+HEALTH = f"{{listen: {PORT}, health: {{url: 'http://127.0.0.1:{PORT}/health', interval: 20ms, timeout: 100ms}}}}"
+
+
+@pytest.mark.parametrize("health", ["503", "404", "hang", "garbage"])
+def test_engine_whose_health_fails_gets_no_new_flow_but_is_never_dead(scene, health):
+    begun_ns, victim = scene.begin(HEALTH)
+    victim.do(f"health {health}")
+    scene.cluster.wait_states(gpu1="draining", gpu2="up")
+    assert scene.said() == "loading"
+    assert [e["why"] for e in scene.cluster.events(begun_ns, name="gpu1", what="draining")] == ["its engine is not ready"]
+    assert scene.cluster.shunt("backend", "show", "gpu1")[0]["verdict"] == "loading"
+    victim.do("health 200")
+    scene.cluster.wait_states()
+    assert not scene.cluster.events(begun_ns, name="gpu1", what="down")
+
+
+@pytest.mark.parametrize("health", ["204", "megabytes", "429"])
+def test_engine_whose_health_is_odd_but_good_serves(scene, health):
+    begun_ns, victim = scene.begin(HEALTH)
+    victim.do(f"health {health}")
+    scene.asked_n_times(victim, 5)
+    assert scene.said() == "serving" and scene.cluster.states()["gpu1"] == "up"
+    assert not scene.cluster.events(begun_ns, name="gpu1", what="draining")
+
+
+def test_engine_is_loading_until_it_first_says_that_it_is_ready(scene):
+    victim = scene.victim()
+    victim.do("health 503")
+    scene.agent_start(HEALTH)
+    scene.start_shuntd(scene.cluster.config(interval="1ms", hold=HOLD), "gpu2")
+    scene.wait_said("loading")
+    scene.asked_anew()
+    assert scene.cluster.states()["gpu1"] == "down"
+    victim.do("health 200")
+    scene.cluster.wait_states()
+    assert scene.said() == "serving"
+
+
+def test_health_of_every_engine_at_once_ejects_half_at_the_most(scene):
+    """gpu2's agent watches the same stub's health, so both are not ready at once."""
+    cluster, (_, gpu2) = scene.cluster, scene.cluster.backends
+    begun_ns, victim = scene.begin(HEALTH)
+    second = Victim(gpu2)
+    config = cluster.write("agent-second.yaml", (cluster.directory / "agent-gpu1.yaml").read_text())
+    stop(cluster.agents["gpu2"])
+    cluster.agents["gpu2"] = cluster.start_agent(gpu2, config.read_text()[config.read_text().index("engine:"):])
+    try:
+        cluster.wait_states()
+        for v in (victim, second):
+            v.do("health 503")
+        kept = wait_for(lambda: cluster.events(begun_ns, object="backend", what="kept"), "the one that is kept")[0]
+        scene.asked_anew()
+        other = {"gpu1": "gpu2", "gpu2": "gpu1"}[kept["name"]]
+        assert cluster.states() == {kept["name"]: "up", other: "draining"}
+    finally:
+        second.end()
+        stop(cluster.agents["gpu2"])
+        cluster.agents["gpu2"] = cluster.start_agent(gpu2)
 
 
 def test_stalled_engine_beats_again_and_is_admitted_again(scene):

@@ -65,6 +65,7 @@ struct row {
 	uint32_t engine; /* enum engine_state, as the agent's word says */
 	uint32_t cause; /* how its life ended, if it did */
 	uint32_t draining, flags; /* as the agent's word says */
+	uint32_t stopping; /* number of the engine that was asked to stop; the engine's is 1 */
 	uint64_t beat_limit_ns; /* of a beat at 1 ns, so of one that is long over */
 	uint32_t said; /* enum engine_state that the answer says, where it is another */
 };
@@ -123,6 +124,19 @@ static const struct row rows[] = {
 	  ANSWERED,
 	  .draining = 1,
 	  .said = ENGINE_DRAINING },
+	{ "an_engine_that_was_asked_to_stop_drains",
+	  { GOOD_4 },
+	  AGENT_REASON_REFLECTED,
+	  ANSWERED,
+	  .engine = ENGINE_SERVING,
+	  .stopping = 1,
+	  .said = ENGINE_DRAINING },
+	{ "an_engine_whose_predecessor_was_asked_to_stop_serves",
+	  { GOOD_4 },
+	  AGENT_REASON_REFLECTED,
+	  ANSWERED,
+	  .engine = ENGINE_SERVING,
+	  .stopping = 4 },
 	{ "the_answer_says_that_the_engine_loads",
 	  { GOOD_4 },
 	  AGENT_REASON_REFLECTED,
@@ -371,6 +385,7 @@ static void row_test(void **state)
 
 	say((struct agent_word){ .engine = row->engine,
 				 .draining = row->draining,
+				 .stopping = row->stopping,
 				 .flags = row->flags,
 				 .life = ENGINE_LIFE(1, row->cause),
 				 .beat_limit_ns = row->beat_limit_ns },

@@ -270,7 +270,8 @@ static void listeners_look(struct watch *w, uint64_t l)
 	changed = (size_t)n != w->n_inodes || memcmp(inodes, w->inodes, (size_t)n * sizeof(*inodes));
 	w->misses = n ? 0 : w->misses + 1;
 	if (is_alive(l) && !n) {
-		if (w->misses >= MISSES)
+		/* One that was asked to stop accepts nothing more, and serves to the end what it has. */
+		if (w->misses >= MISSES && w->o.word->stopping != ENGINE_LIFE_NUMBER(l))
 			engine_end(w, l, ENGINE_NOT_LISTENING);
 		return;
 	}
