@@ -6,6 +6,7 @@
 
 Prints "ready WORKER", its worker's process or 0, when it listens. A line on stdin, each answered with a line of its own:
   exit N | segv | close (the listener) | listen | health STATUS, or hang, garbage, megabytes (of its GET answers)
+  exec (another program, which holds the listener) | eat BYTES (of memory) | worker (one more: answered "done WORKER") | fork (a child that holds the listener for a minute at the most)
   asked (done when its health is asked the next time)
   catch (SIGTERM, and end with status 0) | linger (on SIGTERM close the listener, and go on)
 The worker ends with the status of the signal SIGUSR1 (0) or SIGUSR2 (1), or when its parent does.
@@ -105,6 +106,17 @@ def main(port, *options):
             victim.listen()
         elif verb == "health":
             victim.health = value
+        elif verb == "exec":
+            victim.socket.set_inheritable(True)
+            os.execv(sys.executable, [sys.executable, "-c", "print('done', flush=True); import signal; signal.pause()"])
+        elif verb == "worker":
+            print("done", worker(), flush=True)
+            continue
+        elif verb == "eat":
+            ballast += b"x" * int(value)
+        elif verb == "fork" and not os.fork():
+            signal.alarm(60)
+            signal.pause()
         elif verb == "asked":
             victim.asked.clear()
             victim.asked.wait(30)

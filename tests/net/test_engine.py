@@ -101,6 +101,10 @@ class Scene:
     def listens(self):
         return self.cluster.backends[0].run("ss", "-Hltn", f"sport = :{PORT}")
 
+    def listener(self):
+        """The process that listens."""
+        return self.cluster.backends[0].run("ss", "-Hltnp", f"sport = :{PORT}").split("pid=")[1].split(",")[0]
+
     def end(self):
         for victim in self.victims:
             victim.end()
@@ -266,6 +270,13 @@ def test_worker_that_crashes_is_the_engines_death(scene):
     scene.cluster.wait_states()
 
 
+def test_worker_that_was_born_while_the_engine_served_counts_too(scene):
+    begun_ns, victim = scene.begin()
+    victim.say("worker")
+    os.kill(int(victim.process.stdout.readline().split()[1]), signal.SIGKILL)
+    assert scene.down(begun_ns)["cause"] == "a worker was killed by signal 9"
+
+
 def test_worker_that_fails_is_the_engines_death(scene):
     begun_ns, victim = scene.begin(f"{{listen: {PORT}, worker_age: 0s}}", "worker")
     os.kill(victim.worker, signal.SIGUSR2)
@@ -282,3 +293,158 @@ def test_worker_that_may_end_leaves_the_engine_serving(scene, engine, number):
     wait_for(lambda: pathlib.Path(f"/proc/{victim.worker}/stat").read_text().split(") ")[1][0] == "Z", "the worker's end")
     scene.asked_anew()
     assert scene.said() == "serving" and scene.cluster.states()["gpu1"] == "up"
+
+
+# ---- who may beat ----
+
+BEATER = "import sys; sys.path.insert(0, sys.argv[1]); from beat import Beat; b = Beat(sys.argv[2]); b(); print(open('/proc/self/status').read())"
+
+
+def beat_as(user, group, socket):
+    """Run the Python snippet as a user without any capability."""
+    return subprocess.run(["setpriv", "--reuid", user, "--regid", group, "--clear-groups", "--bounding-set=-all", "--inh-caps=-all",
+                           PYTHON, "-c", BEATER, pathlib.Path(__file__).resolve().parents[2] / "tools/examples", socket],
+                          capture_output=True, text=True, timeout=30)
+
+
+def test_engine_without_privileges_beats_if_it_is_of_the_group(scene):
+    socket = scene.cluster.directory / "beat.sock"
+    scene.cluster.directory.chmod(0o755)
+    begun_ns, victim = scene.begin(f"{{listen: {PORT}, beat: {{limit: 300ms, socket: {socket}, group: games}}}}")
+    refused = beat_as("nobody", "nogroup", socket)
+    assert refused.returncode and "PermissionError" in refused.stderr
+    scene.asked_anew()
+    assert scene.said() == "serving"
+    done = beat_as("games", "games", socket)
+    assert done.returncode == 0, done.stderr
+    assert "CapEff:\t0000000000000000" in done.stdout
+    scene.down(begun_ns, "stalled")  # it beat once
+
+
+def test_pinned_beat_outlives_the_agent(scene):
+    socket, pin = scene.cluster.directory / "beat.sock", pathlib.Path(f"/sys/fs/bpf/shunt-beat-{os.getpid()}")
+    engine = f"{{listen: {PORT}, beat: {{limit: 200ms, socket: {socket}, pin: {pin}}}}}"
+    try:
+        scene.agent_start(engine)
+        victim = scene.victim(f"beat={socket}")
+        assert stop(scene.agent) == 0
+        scene.agent_start(engine)
+        scene.start_shuntd(scene.cluster.config(interval="1ms", hold=HOLD))
+        begun_ns = time.monotonic_ns()
+        victim.kill(signal.SIGSTOP)
+        scene.down(begun_ns, "stalled")
+    finally:
+        pin.unlink(missing_ok=True)
+
+
+# ---- which processes ----
+
+def test_engine_is_found_by_its_pid_file(scene):
+    path = scene.cluster.write("engine.pid", "no number\n")
+    scene.agent_start(f"{{pid_file: {path}}}")
+    scene.start_shuntd(scene.cluster.config(interval="1ms", hold=HOLD), "gpu2")
+    scene.wait_said("loading")
+    for _ in range(2):
+        victim = scene.victim()
+        path.write_text(f"{victim.process.pid}\n")
+        scene.cluster.wait_states()
+        begun_ns = time.monotonic_ns()
+        victim.kill()
+        assert scene.down(begun_ns)["cause"] == "killed by signal 9"
+        victim.end()
+
+
+def test_pid_file_of_a_process_that_is_gone_or_dies_at_once_is_waited_with(scene):
+    """Numbers that vanish while they are looked at, some of them used again: never a serving engine, never an agent that ends."""
+    path = scene.cluster.write("engine.pid", "0\n")
+    scene.agent_start(f"{{pid_file: {path}}}")
+    scene.start_shuntd(scene.cluster.config(interval="1ms", hold=HOLD), "gpu2")
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        child = subprocess.Popen(["/bin/true"])
+        path.write_text(f"{child.pid}\n")
+        child.wait()
+    wait_for(lambda: scene.said() in ("loading", "dead"), "the last one to be known as gone")
+    scene.asked_anew()
+    assert scene.said() in ("loading", "dead") and scene.cluster.states()["gpu1"] == "down"
+    victim = scene.victim()
+    path.write_text(f"{victim.process.pid}\n")
+    scene.cluster.wait_states()
+
+
+@pytest.fixture
+def cgroup():
+    """A memory cgroup of ours (version 1 or 2)."""
+    root = next((p for p in map(pathlib.Path, ("/sys/fs/cgroup/memory", "/sys/fs/cgroup")) if (p / "cgroup.procs").exists()))
+    path = root / f"shunt-engine-{os.getpid()}"
+    path.mkdir()
+    yield path
+    wait_for(lambda: not (path / "cgroup.procs").read_text(), "an empty cgroup")
+    path.rmdir()
+
+
+def limit_memory(cgroup, n_bytes):
+    for name in ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max"):
+        if (cgroup / name).exists():
+            (cgroup / name).write_text(str(n_bytes))
+
+
+def test_engine_is_found_by_its_cgroup_and_its_want_of_memory_is_named(scene, cgroup):
+    limit_memory(cgroup, 64 << 20)
+    scene.agent_start(f"{{cgroup: {cgroup}}}")
+    scene.start_shuntd(scene.cluster.config(interval="1ms", hold=HOLD), "gpu2")
+    scene.wait_said("loading")
+    victim = scene.victim()
+    (cgroup / "cgroup.procs").write_text(str(victim.process.pid))
+    scene.cluster.wait_states()
+    begun_ns = time.monotonic_ns()
+    victim.say(f"eat {256 << 20}")
+    evidence = scene.down(begun_ns)
+    assert (evidence["cause"], evidence["planned"]) == ("killed for want of memory", False)
+    victim.end()
+
+
+def test_engine_that_forks_and_ends_is_followed_by_who_listens_then(scene):
+    """As servers do that become daemons: the first process is gone, the second has its socket."""
+    begun_ns, victim = scene.begin(f"{{listen: {PORT}}}")
+    victim.do("fork")
+    victim.kill()
+    victim.process.wait()
+    scene.cluster.wait_states()
+    begun_ns = time.monotonic_ns()
+    os.kill(int(scene.listener()), signal.SIGKILL)
+    scene.down(begun_ns)
+
+
+def test_engine_whose_threads_die_for_another_program_lives(scene):
+    """execve(2) kills every other thread by SIGKILL: no end of the process."""
+    begun_ns, victim = scene.begin()
+    victim.do("exec")
+    scene.asked_anew()
+    assert scene.said() == "serving" and not scene.cluster.events(begun_ns, name="gpu1", what="down")
+
+
+def test_unknown_port_is_loading_and_says_nothing_of_death(scene):
+    scene.agent_start("{listen: 8999}")
+    scene.start_shuntd(scene.cluster.config(interval="1ms", hold=HOLD), "gpu2")
+    scene.wait_said("loading")
+    scene.asked_anew()
+    assert scene.cluster.states()["gpu1"] == "down" and "dead" not in scene.log()
+
+
+def test_group_that_is_not_there_is_refused(scene):
+    host, socket = scene.cluster.backends[0], scene.cluster.directory / "beat.sock"
+    config = scene.cluster.write("nogroup.yaml", "interfaces: [eth0]\n"
+                                 f"control: {{socket: {scene.cluster.directory}/nogroup.sock}}\n"
+                                 f"engine: {{beat: {{limit: 1s, socket: {socket}, group: no-such-group}}}}\n")
+    done = host.try_run(BUILD / "shunt-agent", "-f", config)
+    assert (done.returncode, done.stderr) == (1, "shunt-agent: no-such-group: no such group\n")
+
+
+def test_status_says_what_the_engine_does(scene):
+    status = [BUILD / "shunt-agent", "-s", scene.cluster.agent_socket(scene.cluster.backends[0]), "status"]
+    begun_ns, victim = scene.begin()
+    assert subprocess.run(status, capture_output=True, text=True).stdout.startswith("serving, ")
+    victim.kill()
+    scene.down(begun_ns)
+    assert subprocess.run(status, capture_output=True, text=True).stdout.startswith("dead, ")
