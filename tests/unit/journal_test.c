@@ -570,6 +570,24 @@ static void pressure_ends_below_half_and_not_before(void **unused)
 	assert_false(shuntd.confirm);
 }
 
+static void pressure_goes_on_until_the_rest_of_a_flood_is_gone(void **unused)
+{
+	(void)unused;
+	for (uint32_t i = 0; i < CAPACITY * 3 / 4 + 1; i++)
+		flow_add(GPU1, GPU1, FLOW_OPEN, FLOW_CONFIRMED, 0);
+	run_for(10 * MS);
+	assert_true(shuntd.confirm);
+	for (uint32_t i = 0; i < CAPACITY * 3 / 4; i++)
+		client_is_reset(i);
+	for (uint32_t i = 0; i < CAPACITY / 8; i++)
+		flow_add(GPU1, GPU1, FLOW_OPEN, 0, 0); /* spoofed, too young to be judged */
+	run_for(8 * SECOND);
+	assert_true(shuntd.confirm);
+	run_for(16 * SECOND);
+	assert_false(shuntd.confirm);
+	assert_int_equal(n_freed, CAPACITY * 3 / 4 + CAPACITY / 8);
+}
+
 /* ---- telling ---- */
 
 static void every_live_flow_of_a_dead_backend_is_challenged_and_no_other(void **unused)
@@ -1109,6 +1127,7 @@ int main(void)
 		TEST(a_slice_of_the_sweep_is_bounded_and_a_pass_takes_three_seconds_at_most),
 		TEST(spoofed_syns_go_when_the_journal_fills_and_established_flows_stay),
 		TEST(pressure_ends_below_half_and_not_before),
+		TEST(pressure_goes_on_until_the_rest_of_a_flood_is_gone),
 		TEST(every_live_flow_of_a_dead_backend_is_challenged_and_no_other),
 		TEST(who_is_not_heard_of_is_told_again_after_10_and_100_and_500_ms),
 		TEST(who_was_reset_is_told_once_more_half_a_second_later_and_who_ended_by_itself_never),

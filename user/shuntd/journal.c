@@ -31,6 +31,7 @@
 #define ASK_GAP_NS (10 * SECOND_NS)
 #define ASKS 3
 #define UNTOLD_NS (30 * SECOND_NS) /* told, and nothing heard: kept for so long after the last challenge */
+#define UNPROVEN_PART 64 /* chosen: new and abandoned connections alone are fewer than capacity / so many */
 #define UNCONFIRMED_NS (10 * SECOND_NS) /* under pressure: nothing followed its SYN for so long */
 
 #define SLICE_NS 1000000ULL /* of telling or moving, at most so long */
@@ -111,6 +112,7 @@ struct journal {
 	uint64_t swept_ns; /* its newest slice */
 	uint32_t entry; /* where it stands */
 	uint32_t n_seen; /* entries in use, in this pass so far */
+	uint32_t n_unproven; /* of them, open ones of which nothing but the SYN is known */
 	uint32_t used_at_start; /* state.used when this pass began */
 	uint32_t in_use, used_then; /* what the pass before found, and its used_at_start */
 	uint64_t pressure_ns; /* since when the journal fills; 0: it doesn't */
@@ -282,10 +284,12 @@ static void pass_end(struct journal *j)
 {
 	j->in_use = j->n_seen;
 	j->used_then = j->used_at_start;
-	j->entry = j->n_seen = 0;
-	j->used_at_start = entries_used(j);
-	if (j->pressure_ns && entries_in_use(j) < j->state->capacity / 2)
+	/* What is left of a flood would stay for the idle hour: go on until little of it is. */
+	if (j->pressure_ns && entries_in_use(j) < j->state->capacity / 2 &&
+	    j->n_unproven <= j->state->capacity / UNPROVEN_PART)
 		pressure_set(j, false);
+	j->entry = j->n_seen = j->n_unproven = 0;
+	j->used_at_start = entries_used(j);
 }
 
 static void sweep_slice(struct journal *j, uint64_t now)
@@ -305,6 +309,7 @@ static void sweep_slice(struct journal *j, uint64_t now)
 		j->n_seen++;
 		switch (sweep_decide(j, f, word, now)) {
 		case SWEEP_KEEP:
+			j->n_unproven += FLOW_WORD_STATE(word) == FLOW_OPEN && !(flags & FLOW_CONFIRMED);
 			break;
 		case SWEEP_FREE:
 			if (flow_free(j, j->entry, word)) {

@@ -251,7 +251,8 @@ static int run(struct shuntd *s)
 		return fail(NULL, why);
 	err = journal_open(&s->journal, s);
 	if (err)
-		return fail("journal", strerror(-err));
+		return fail("journal",
+			    err == -EPERM ? "not allowed to open raw sockets, CAP_NET_RAW is needed" : strerror(-err));
 	detector_choose(s);
 	if (backends_open(s, &why))
 		return fail(NULL, why);
