@@ -110,6 +110,7 @@ static __always_inline enum reason heartbeat_receive(struct xdp_md *ctx, __u32 l
 	s->answered_ns = now;
 	s->rtt_ns = now - d->rounds[slot].sent_ns;
 	s->engine = probe->trailer.engine;
+	s->flags = bpf_ntohs(probe->trailer.flags);
 	s->agent_age_us = bpf_ntohl(probe->trailer.agent_age_us);
 	s->incarnation = bpf_ntohl(probe->trailer.incarnation);
 	__sync_fetch_and_add(&s->answers, 1);

@@ -313,7 +313,8 @@ struct session {
 	__u32 engine; /* enum engine_state of the newest answer */
 	__u32 incarnation; /* of the agent that gave it */
 	__u32 agent_age_us;
-	__u32 pad1[5];
+	__u32 flags; /* of the newest answer's trailer: PROBE_FULL */
+	__u32 pad1[4];
 	/* written by the prober */
 	__u64 asked; /* bit r % SHUNT_ROUNDS: round r was really sent to this backend; the newest SHUNT_ROUNDS rounds */
 	__u64 asked_count;

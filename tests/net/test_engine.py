@@ -137,7 +137,7 @@ def test_engine_that_ends_is_dead_and_the_event_says_how(scene, how, cause, plan
     assert (evidence["cause"], evidence["planned"]) == (cause, planned)
     assert evidence["round"] > 0 and evidence["asked_us"] >= 0
     assert scene.said() == "dead"
-    assert f"dead ({cause}" in scene.log()
+    wait_for(lambda: f"dead ({cause}" in scene.log(), "the agent to say so")
 
 
 def test_engine_that_is_asked_to_stop_serves_its_connections_to_their_end(scene):
@@ -154,6 +154,15 @@ def test_engine_that_is_asked_to_stop_serves_its_connections_to_their_end(scene)
     victim.end()
     scene.victim()
     scene.cluster.wait_states()
+
+
+def test_controller_that_judges_itself_hears_of_deaths_too(scene):
+    scene.victim()
+    scene.agent_start(f"{{listen: {PORT}}}")
+    scene.start_shuntd(scene.cluster.config(interval="1ms", hold=HOLD, detector="controller"))
+    begun_ns = time.monotonic_ns()
+    scene.victims[0].kill()
+    assert scene.down(begun_ns)["cause"] == "killed by signal 9"
 
 
 def test_restarted_engine_is_admitted_again(scene):
@@ -430,6 +439,7 @@ def test_unknown_port_is_loading_and_says_nothing_of_death(scene):
     scene.wait_said("loading")
     scene.asked_anew()
     assert scene.cluster.states()["gpu1"] == "down" and "dead" not in scene.log()
+    assert scene.log().count("engine: nobody listens on port 8999 yet\n") == 1
 
 
 def test_group_that_is_not_there_is_refused(scene):

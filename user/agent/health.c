@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #define BODY_MAX 65536 /* bytes, chosen */
+#define WAITS_MAX 16 /* descriptors of the agent's own, chosen: more than it has */
 
 struct health {
 	const struct config_engine *config;
@@ -116,6 +117,24 @@ static void answer_take(struct health *h, CURLcode result)
 		snprintf(h->reason, sizeof(h->reason), "%s", h->error[0] ? h->error : curl_easy_strerror(result));
 	else
 		snprintf(h->reason, sizeof(h->reason), "status %ld", status);
+}
+
+int health_poll(struct health *h, struct pollfd *fds, nfds_t n, int timeout_ms)
+{
+	struct curl_waitfd waits[WAITS_MAX];
+	int ready = 0;
+
+	if (!h->asking || n > WAITS_MAX)
+		return poll(fds, n, timeout_ms);
+	for (nfds_t i = 0; i < n; i++)
+		waits[i] = (struct curl_waitfd){ .fd = fds[i].fd, .events = CURL_WAIT_POLLIN };
+	if (curl_multi_poll(h->multi, waits, (unsigned)n, timeout_ms, NULL))
+		return poll(fds, n, timeout_ms);
+	for (nfds_t i = 0; i < n; i++) {
+		fds[i].revents = waits[i].revents ? POLLIN : 0;
+		ready += fds[i].revents != 0;
+	}
+	return ready;
 }
 
 void health_run(struct health *h, uint64_t now_ns)

@@ -9,6 +9,7 @@
 #ifndef AGENT_HEALTH_H
 #define AGENT_HEALTH_H
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -22,6 +23,9 @@ void health_close(struct health *h); /* NULL is allowed */
 
 /* Another engine: not ready until it says so. Asked at once. */
 void health_restart(struct health *h, uint64_t now_ns);
+
+/* poll(2) that also returns when an answer moves on. */
+int health_poll(struct health *h, struct pollfd *fds, nfds_t n, int timeout_ms);
 
 /* A turn: begin a question that is due, take an answer that came. Never waits. CLOCK_MONOTONIC. */
 void health_run(struct health *h, uint64_t now_ns);

@@ -277,7 +277,8 @@ static int loop(struct agent *a)
 	do {
 		n = control_poll(a->control, fds + 1);
 		fds[0].revents = 0;
-		if (poll(fds, n + 1, WORD_PERIOD_MS) > 0)
+		if ((a->health ? health_poll(a->health, fds, n + 1, WORD_PERIOD_MS)
+			       : poll(fds, n + 1, WORD_PERIOD_MS)) > 0)
 			control_run(a->control, fds + 1, n);
 		word_refresh(a);
 	} while (!fds[0].revents);

@@ -41,6 +41,7 @@ struct watch {
 	unsigned misses;
 	uint64_t next_search_ns;
 	uint64_t told; /* life that was last said on stderr */
+	bool absence_told;
 };
 
 static uint64_t now_ns(void)
@@ -154,6 +155,26 @@ static size_t mains_find(struct watch *w, struct process *mains)
 	}
 }
 
+/* Why nobody is found, once: a wrong number, path or right looks the same as an engine that isn't there yet. */
+static void absence_tell(struct watch *w)
+{
+	const struct config_engine *c = w->o.config;
+
+	if (w->absence_told || w->told)
+		return;
+	w->absence_told = true;
+	if (c->by == ENGINE_BY_PORT && w->n_inodes)
+		fprintf(stderr,
+			"shunt-agent: engine: the process that listens on port %u can't be seen (of another pid"
+			" namespace, or no CAP_SYS_PTRACE)\n",
+			c->port);
+	else if (c->by == ENGINE_BY_PORT)
+		fprintf(stderr, "shunt-agent: engine: nobody listens on port %u yet\n", c->port);
+	else
+		fprintf(stderr, "shunt-agent: engine: no process in %s yet\n",
+			c->by == ENGINE_BY_CGROUP ? c->cgroup : c->pid_file);
+}
+
 static bool was_main(const struct watch *w, const struct process *p)
 {
 	for (size_t i = 0; i < w->n_mains; i++)
@@ -239,6 +260,8 @@ static bool engine_search(struct watch *w, uint64_t l)
 	for (size_t i = 0; i < found; i++) /* a process that dies keeps its socket until its memory is gone */
 		if (!mains[i].ending && (same_may || !was_main(w, &mains[i])))
 			mains[n++] = mains[i];
+	if (!found)
+		absence_tell(w);
 	return n && engine_begin(w, mains, n);
 }
 
