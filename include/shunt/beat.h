@@ -27,21 +27,33 @@
  */
 static inline uint64_t *shunt_beat_attach(const char *path)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	union {
 		char bytes[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr align;
 	} control;
+	struct sockaddr_un address;
+	struct msghdr message;
+	struct iovec data;
 	char byte;
-	struct iovec data = { .iov_base = &byte, .iov_len = 1 };
-	struct msghdr message = {
-		.msg_iov = &data, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)
-	};
 	void *memory = MAP_FAILED;
 	struct cmsghdr *header;
 	int s, fd, err;
 
-	strncpy(address.sun_path, path ? path : "/run/shunt/beat.sock", sizeof(address.sun_path) - 1);
+	memset(&address, 0, sizeof(address));
+	memset(&message, 0, sizeof(message));
+	data.iov_base = &byte;
+	data.iov_len = 1;
+	message.msg_iov = &data;
+	message.msg_iovlen = 1;
+	message.msg_control = control.bytes;
+	message.msg_controllen = sizeof(control.bytes);
+	address.sun_family = AF_UNIX;
+	path = path ? path : "/run/shunt/beat.sock";
+	if (strlen(path) >= sizeof(address.sun_path)) {
+		errno = ENAMETOOLONG;
+		return NULL;
+	}
+	memcpy(address.sun_path, path, strlen(path));
 	s = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (s < 0)
 		return NULL;

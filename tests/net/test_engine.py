@@ -330,6 +330,15 @@ def test_engine_without_privileges_beats_if_it_is_of_the_group(scene):
     scene.down(begun_ns, "stalled")  # it beat once
 
 
+def test_engine_in_c_beats(scene):
+    socket, tool = scene.cluster.directory / "beat.sock", BUILD / "tests/lib/beat_tool"
+    begun_ns, victim = scene.begin(f"{{listen: {PORT}, beat: {{limit: 200ms, socket: {socket}}}}}")
+    assert subprocess.run([tool, socket, "1000"]).returncode == 0
+    assert scene.down(begun_ns, "stalled")["beat_age_us"] >= 200_000
+    refused = subprocess.run([tool, f"{socket}{'x' * 120}", "1"], capture_output=True, text=True)
+    assert refused.returncode == 1 and "File name too long" in refused.stderr
+
+
 def test_pinned_beat_outlives_the_agent(scene):
     socket, pin = scene.cluster.directory / "beat.sock", pathlib.Path(f"/sys/fs/bpf/shunt-beat-{os.getpid()}")
     engine = f"{{listen: {PORT}, beat: {{limit: 200ms, socket: {socket}, pin: {pin}}}}}"
