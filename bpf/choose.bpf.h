@@ -81,7 +81,8 @@ static __always_inline enum reason choose(struct packet *p, struct vip *vip, str
 	const struct slot *slot;
 	void *table;
 
-	p->hash = packet_hash(p, vip);
+	if (vip->flags & VIP_MASKED)
+		p->hash = packet_hash(p, vip->hash_mask);
 	s->id = 0;
 	if (n_slots) { /* else it was emptied: the flows that it had go on */
 		table = bpf_map_lookup_elem(&tables, &vip->table);

@@ -10,7 +10,13 @@
 #include "packet.bpf.h"
 #include "shunt/hash.h"
 
-static __always_inline __u32 packet_hash(const struct packet *p, const struct vip *vip)
+/*
+ * The flow's hash under a mask. The walk takes it whole before the VIP is known, so that it waits for no look-up, and
+ * again only for a VIP that leaves something out.
+ */
+static const __u64 hash_whole[SHUNT_FLOW_WORDS] = { ~0ULL, ~0ULL, ~0ULL, ~0ULL, ~0ULL };
+
+static __always_inline __u32 packet_hash(const struct packet *p, const __u64 *mask)
 {
 	struct flow_words flow = { .w = { [4] = flow_word_l4(p->client_port, p->vip_port, p->protocol) } };
 
@@ -22,7 +28,7 @@ static __always_inline __u32 packet_hash(const struct packet *p, const struct vi
 	} else {
 		flow.w[0] = flow_word_v4(p->client.addr.w[3], p->vip.addr.w[3]);
 	}
-	return flow_hash(&flow_keys, &flow, vip->hash_mask, p->is_v6);
+	return flow_hash(&flow_keys, &flow, mask, p->is_v6);
 }
 
 /* The state word is one aligned load: whoever flips it, this packet sees the old state or the new one. */

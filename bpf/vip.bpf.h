@@ -17,7 +17,8 @@ static __always_inline void traffic_count(struct traffic *t, const struct packet
 		return;
 	t->packets++;
 	t->bytes += p->frame_bytes;
-	t->new_flows += p->is_new_flow;
+	if (p->is_new_flow)
+		t->new_flows++;
 }
 
 /* What is looked for: the address's halves as vip_place_of() takes them, port, protocol, and which family that is. */

@@ -38,6 +38,7 @@ static __always_inline enum reason walk(struct packet *p)
 		reason = icmp_follow(p);
 	if (reason != GO_ON)
 		return reason;
+	p->hash = packet_hash(p, hash_whole);
 	vip = vip_find(p);
 	if (!vip)
 		return not_for_vip(p);

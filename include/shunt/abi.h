@@ -69,6 +69,7 @@ enum on_failure { /* what becomes of a packet whose flow's backend is dead */
 #define VIP_MIGRATING 2U /* slots moved: `tables_before` holds the table that unrecorded flows still follow */
 #define VIP_CONFIRM 4U /* the journal fills: data packets look their flow up once and mark it confirmed */
 #define VIP_POLICED 8U /* SYNs are policed: map `police` */
+#define VIP_MASKED 16U /* hash_mask leaves something out */
 
 struct vip {
 	__u32 id; /* index into `vip_stats` and `police`, 0 .. SHUNT_MAX_VIPS - 1 */

@@ -100,6 +100,7 @@ static int put_vip(const char *address, int protocol, uint16_t port, struct vip 
 		vip.flags |= VIP_JOURNAL;
 	memset(vip.hash_mask, 0xff, sizeof(vip.hash_mask));
 	if (source_only) {
+		vip.flags |= VIP_MASKED;
 		if (!is_v6)
 			vip.hash_mask[0] = 0xffffffff;
 		vip.hash_mask[2] = vip.hash_mask[3] = vip.hash_mask[4] = 0;

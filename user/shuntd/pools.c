@@ -110,6 +110,7 @@ static uint32_t vip_flags(const struct shuntd *s, const struct vip_run *v)
 	flags |= v->migrating ? VIP_MIGRATING : 0;
 	flags |= s->confirm ? VIP_CONFIRM : 0;
 	flags |= v->conf.syn_limit.action != SYN_LIMIT_OFF ? VIP_POLICED : 0;
+	flags |= v->conf.hash != HASH_5TUPLE ? VIP_MASKED : 0;
 	return flags;
 }
 
