@@ -273,6 +273,7 @@ def syn_flood(c, n_syns, rate, n_established, capacity=None, legit_rate=100):
         seen["room_again_s"] = round((time.monotonic_ns() - flooded_ns) / 1e9, 1)
     for g in (home, detours, *legit):
         g.wait_exchange()
+    seen["ejected_later"] = len(c.downs(flooded_ns))
     seen["broken_later"] = home.broken() + detours.broken() + sum(g.broken() for g in legit)
     swarm.end()
     return seen
