@@ -16,19 +16,12 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "agent_maps.bpf.h"
 #include "shunt/agent.h"
 #include "shunt/heartbeat.h"
 #include "shunt/reasons.h"
 
 const volatile __u32 restrict_sources; /* 1: only the balancers in `agent_balancers` are answered */
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct agent_word);
-} agent SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

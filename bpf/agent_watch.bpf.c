@@ -14,18 +14,10 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 
+#include "agent_maps.bpf.h"
 #include "shunt/agent.h"
 
 const volatile __u64 worker_age_ns; /* the end of a younger worker is not the engine's */
-
-/* The map of agent.bpf.c; shunt-agent makes both names mean one map. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct agent_word);
-} agent SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
