@@ -24,8 +24,9 @@
 #include "shuntd/shuntd.h"
 
 #define SHUNTD_CONFIG "/etc/shunt/shunt.yaml"
-/* How long the prober may take to show what a round costs, before its interval is believed. */
-#define CALIBRATE_NS 50000000L
+/* How often and how long to wait for the prober to have asked everybody some times; a long interval can be kept. */
+#define CALIBRATE_NS 5000000L
+#define CALIBRATE_TURNS 50
 
 static const char usage[] = "usage: shuntd [-f FILE]          run with this configuration (default " SHUNTD_CONFIG ")\n"
 			    "       shuntd --check FILE       say what is wrong with it, or nothing\n"
@@ -103,20 +104,15 @@ static int attach_all(struct shuntd *s)
 static int check_interval(struct shuntd *s)
 {
 	const struct timespec settle = { .tv_nsec = CALIBRATE_NS };
-	uint64_t interval_ns = s->config->probe_interval_ns, best_ns = UINT64_MAX;
+	const struct prober_stats *stats = prober_stats(s->prober);
+	uint64_t interval_ns = s->config->probe_interval_ns;
 	char why[256];
 
-	for (int i = 0; i < 5; i++) {
-		uint64_t took_ns;
-
+	for (int i = 0; i < CALIBRATE_TURNS && atomic_load(&stats->full_rounds) < PROBER_FULL_ROUNDS; i++)
 		clock_nanosleep(CLOCK_MONOTONIC, 0, &settle, NULL);
-		took_ns = atomic_load(&prober_stats(s->prober)->send_ns);
-		if (took_ns && took_ns < best_ns)
-			best_ns = took_ns;
-		if (best_ns < interval_ns)
-			return 0;
-	}
-	interval_explain(why, sizeof(why), interval_ns, s->n_backends, best_ns);
+	if (atomic_load(&stats->full_round_ns) < interval_ns)
+		return 0;
+	interval_explain(why, sizeof(why), interval_ns, s->n_backends, atomic_load(&stats->full_round_ns));
 	return fail(NULL, why);
 }
 

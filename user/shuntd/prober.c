@@ -276,7 +276,8 @@ static void family_ask(struct family *f, struct prober *p, uint64_t round)
 		__atomic_store_n(&s->asked, s->asked & ~bit, __ATOMIC_RELAXED);
 		if (!__atomic_load_n(&s->discriminator, __ATOMIC_RELAXED))
 			continue; /* it has been given up meanwhile */
-		if (BACKEND_WORD_STATE(word) == BACKEND_DOWN && (round + id) % PROBER_SLOW)
+		if (BACKEND_WORD_STATE(word) == BACKEND_DOWN && (round + id) % PROBER_SLOW &&
+		    atomic_load(&p->stats.full_rounds) == PROBER_FULL_ROUNDS)
 			continue;
 		p->questions->probes[id].trailer.round = htobe64(round);
 		f->batch[n] = f->messages[i];
@@ -303,14 +304,20 @@ static void ask(struct prober *p, uint64_t round)
 {
 	struct detector *d = p->o.detector;
 	struct round_time *t = &d->rounds[round % SHUNT_ROUNDS];
-	uint64_t start = now_ns();
+	uint64_t start = now_ns(), took;
 
 	__atomic_store_n(&t->sent_ns, start, __ATOMIC_RELAXED);
 	__atomic_store_n(&t->round, round, __ATOMIC_RELEASE);
 	family_ask(&p->questions->v4, p, round);
 	family_ask(&p->questions->v6, p, round);
 	__atomic_store_n(&d->round, round, __ATOMIC_RELEASE);
-	atomic_store(&p->stats.send_ns, now_ns() - start);
+	took = now_ns() - start;
+	atomic_store(&p->stats.send_ns, took);
+	if (atomic_load(&p->stats.full_rounds) == PROBER_FULL_ROUNDS)
+		return;
+	if (!atomic_load(&p->stats.full_round_ns) || took < atomic_load(&p->stats.full_round_ns))
+		atomic_store(&p->stats.full_round_ns, took);
+	atomic_fetch_add(&p->stats.full_rounds, 1);
 }
 
 /* The rule of detect.h, run here where the kernel has no tick. */

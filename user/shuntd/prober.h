@@ -19,6 +19,8 @@ struct prober;
 
 /* A backend that is down is asked every this many rounds only: its answers are not urgent, a dead rack costs less. */
 #define PROBER_SLOW 16
+/* But the first rounds ask everybody, to see what a round costs this machine once all are up. */
+#define PROBER_FULL_ROUNDS 32
 
 /* What may become another while it runs. */
 struct prober_settings {
@@ -45,6 +47,8 @@ struct prober_stats {
 	atomic_uint_fast64_t send_errors; /* probes that could not be sent */
 	atomic_uint_fast64_t late_max_ns;
 	atomic_uint_fast64_t send_ns; /* time the newest round's sending took */
+	atomic_uint_fast64_t full_rounds; /* at the start, of everybody whatever his state: up to PROBER_FULL_ROUNDS */
+	atomic_uint_fast64_t full_round_ns; /* the quickest of them */
 };
 
 int prober_start(struct prober **out, const struct prober_options *options, const char **why);
