@@ -181,7 +181,7 @@ class Crowd(Cluster):
         self.write("shunt.yaml", config)
         return self.shunt("config", "reload", *argv)
 
-    def flow_config(self, weights=None, forward="ipip", interval="1ms", hold="100ms", order=1, flows="", vip="", detector="kernel"):
+    def flow_config(self, weights=None, forward="ipip", interval="4ms", hold="100ms", order=1, flows="", vip="", detector="kernel"):
         """One pool of these backends (name: weight; all alike if none are named), a TCP VIP for each family.
 
         order -1 writes every list in reverse. vip: more keys of both VIPs; flows: `{max: ..., closed: ...}`.
