@@ -4,7 +4,7 @@
 
   victim.py PORT [resident=BYTES] [beat=SOCKET] [worker]
 
-Prints "ready WORKER", its worker's process or 0, when it listens. A line on stdin, each answered with a line of its own:
+Prints "ready WORKER", its worker's process or 0, when it listens and can beat. A line on stdin, each answered with a line of its own:
   exit N | segv | close (the listener) | listen | health STATUS, or hang, garbage, megabytes (of its GET answers)
   exec (another program, which holds the listener) | eat BYTES (of memory) | worker (one more: answered "done WORKER") | fork (a child that holds the listener for a minute at the most)
   asked (done when its health is asked the next time)
@@ -77,9 +77,7 @@ class Victim:
         peer.close()
 
 
-def beat_for_ever(path):
-    from beat import Beat
-    beat = Beat(path)
+def beat_for_ever(beat):
     while True:
         beat()
         time.sleep(0.005)
@@ -91,7 +89,8 @@ def main(port, *options):
     ballast = b"x" * int(options.get("resident", 0))
     child = worker() if "worker" in options else 0
     if "beat" in options:
-        threading.Thread(target=beat_for_ever, args=(options["beat"],), daemon=True).start()
+        from beat import Beat
+        threading.Thread(target=beat_for_ever, args=(Beat(options["beat"]),), daemon=True).start()
     victim.listen()
     print("ready", child, flush=True)
     for line in sys.stdin:
