@@ -121,6 +121,7 @@ enum verdict {
 	VERDICT_DEAD = 8, /* its agent's answer says that the engine ended */
 	VERDICT_STALLED = 9, /* its agent's answer says that the engine's beat is older than its limit */
 	VERDICT_LOADING = 10, /* draining because its engine isn't ready: a soft verdict */
+	VERDICT_PEER_DOWN = 11, /* its BFD peer says that it doesn't hear us (RFC 5880 6.8.6: neighbor signaled down) */
 };
 
 enum forward_mode {
@@ -298,15 +299,25 @@ struct round_time {
 };
 SHUNT_ASSERT_SIZE(struct round_time, 16);
 
+/* How a session's question is asked, and who takes in the answer. */
+enum session_kind {
+	SESSION_HEARTBEAT = 0, /* by the prober, each round; an agent answers; the receiver in XDP */
+	SESSION_ECHO = 1, /* by the prober, each round; the host only forwards (RFC 9747); the receiver in XDP */
+	SESSION_CHECKED =
+		2, /* by the checker (bfd, tcp, http), in its own time: no round is asked, so silence_judge() has no say */
+};
+
 /* One session: one backend's probes. Three writers, three cache lines or more. */
 struct session {
 	/* written by shuntd */
 	__u32 discriminator; /* My Discriminator of our probes; low 12 bits: backend id; 0: no session */
-	__u32 your_discriminator; /* the reflector's */
-	struct shunt_addr address; /* answers come from here only */
+	__u32 your_discriminator; /* the reflector's; SESSION_ECHO: 0 */
+	struct shunt_addr
+		address; /* answers come from here only; SESSION_ECHO: the balancer's own, where they go and come from */
 	__u64 grace_ns; /* added to the silence that convicts: the usual round trip, where it exceeds an interval */
-	__u32 pad0[8];
-	/* written by the heartbeat receiver */
+	__u32 kind; /* enum session_kind */
+	__u32 pad0[7];
+	/* written by the heartbeat receiver; SESSION_CHECKED: by the checker */
 	__u64 answered_round; /* highest round answered */
 	__u64 answered_ns; /* CLOCK_MONOTONIC, when that answer arrived */
 	__u64 answers; /* accepted answers */
@@ -315,7 +326,10 @@ struct session {
 	__u32 incarnation; /* of the agent that gave it */
 	__u32 agent_age_us;
 	__u32 flags; /* of the newest answer's trailer: PROBE_FULL */
-	__u32 pad1[4];
+	__u32 version; /* PROBE_VERSION of the agent that gave it; another than ours: it proves the host, not the engine */
+	__u32 in_flight; /* requests running there, as it said */
+	__u32 queued; /* requests waiting */
+	__u32 pad1;
 	/* written by the prober */
 	__u64 asked; /* bit r % SHUNT_ROUNDS: round r was really sent to this backend; the newest SHUNT_ROUNDS rounds */
 	__u64 asked_count;
@@ -324,6 +338,16 @@ struct session {
 SHUNT_ASSERT_SIZE(struct session, 192);
 
 /* map `sessions`: ARRAY, mmap-able, backend id -> session. */
+
+/*
+ * map `round_trips`: ARRAY, mmap-able, backend id -> its round trips so far, counted by the receiver. Bucket i holds those
+ * below round_trip_limit_ns(i): four buckets a doubling from 4 us on, the last one all that are longer (about 60 ms).
+ */
+#define ROUND_TRIP_BUCKETS 64
+struct round_trips {
+	__u32 buckets[ROUND_TRIP_BUCKETS]; /* wraps */
+};
+SHUNT_ASSERT_SIZE(struct round_trips, 256);
 
 /* map `detector`: ARRAY of one, mmap-able. Parameters by shuntd; counters by whoever runs the rule. */
 struct detector {
@@ -350,6 +374,8 @@ enum event_kind {
 	EVENT_SELF_SUSPECT = 2, /* silence everywhere, nobody to bear witness */
 	EVENT_DEAD = 3, /* the receiver took a backend down: VERDICT_DEAD */
 	EVENT_STALLED = 4, /* the receiver took a backend down: VERDICT_STALLED */
+	EVENT_PEER_DOWN =
+		5, /* the checker took a backend down: VERDICT_PEER_DOWN; cause: the peer's diagnostic, RFC 5880 4.1 */
 };
 
 struct event {

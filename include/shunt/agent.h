@@ -37,7 +37,7 @@ struct agent_word {
 	__u32 utilisation_permille; /* 0 .. 1000 */
 	__u32 flags; /* PROBE_FULL */
 	__u32 incarnation; /* drawn at the agent's start */
-	__u32 zero;
+	__u32 other_version; /* PROBE_VERSION of the newest probe whose version isn't ours, written by the reflector; 0: none */
 };
 SHUNT_ASSERT_SIZE(struct agent_word, 72);
 

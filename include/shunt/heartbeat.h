@@ -28,15 +28,29 @@
  *   |                      Tag (64 bits, SipHash-2-4)               |
  *   |                                                               |
  *   +---------------------------------------------------------------+
+ *
+ * Versions: in every one of them magic, version, round and tag are where they are here, and the packet is as long. Who
+ * gets another version than its own takes the rest for unknown: an answer then proves the host and nothing of its engine.
+ *
+ * Tag: SipHash-2-4 of the packet up to the tag, as nine blocks: its eight 64-bit words as they are on the wire, read
+ * little-endian, and 64 << 56 for the length. 0 where no key is configured. Addresses need not be in it: both
+ * discriminators are.
+ *
+ * An echo (RFC 9747) is the same packet to UDP port 3785, from and to the balancer's own address, sent to the far
+ * host's MAC with TTL 255; that host forwards it back with TTL 254. Its tag is always there, under a key that the
+ * balancer draws for itself.
  */
 #ifndef SHUNT_HEARTBEAT_H
 #define SHUNT_HEARTBEAT_H
 
 #include <linux/types.h>
 #include "shunt/abi.h"
+#include "shunt/siphash.h"
 
 #define SBFD_PORT 7784 /* RFC 7881 section 3 */
 #define SBFD_TTL 255 /* RFC 7881 section 3, RFC 5082 */
+#define ECHO_PORT 3785 /* RFC 5881 section 4, RFC 9747 section 2 */
+#define ECHO_TTL 254 /* of what comes back: RFC 9747 section 2 */
 #define BFD_VERSION 1 /* RFC 5880 4.1 */
 #define BFD_LENGTH 24 /* RFC 5880 4.1, no authentication section */
 #define BFD_VERS_DIAG(diag) (BFD_VERSION << 5 | (diag))
@@ -122,6 +136,14 @@ struct probe {
 	struct probe_trailer trailer;
 } __attribute__((packed, aligned(2)));
 SHUNT_ASSERT_SIZE(struct probe, 72);
+
+/* map `probe_keys` of balancer and agent: ARRAY of one. Two keys, so that they can be changed while probes go on. */
+struct probe_keys {
+	__u64 n; /* 0: no tags; the first key signs, each of them is accepted */
+	struct siphash_key key[2]; /* n = 1: both are the same, so that checking costs the same */
+	struct siphash_key echo; /* the balancer's own */
+};
+SHUNT_ASSERT_SIZE(struct probe_keys, 56);
 
 /*
  * The reflector's discriminator of an address, so that neither side configures it (RFC 7880 section 4 leaves the

@@ -40,6 +40,7 @@
 #define CONFIG_PATH_MAX 256 /* bytes of any other path and of a URL, with the terminating zero; chosen */
 #define AGENT_CONTROL_SOCKET "/run/shunt/agent.sock"
 #define AGENT_BEAT_SOCKET "/run/shunt/beat.sock"
+#define AGENT_PIN "/sys/fs/bpf/shunt-agent"
 
 /* Where in the file and what: printed as "FILE:LINE:COLUMN: TEXT". Lines and columns count from 1. */
 struct config_error {
@@ -50,12 +51,31 @@ struct config_error {
 enum config_detector { DETECTOR_KERNEL, DETECTOR_CONTROLLER };
 enum config_hash { HASH_5TUPLE, HASH_SOURCE };
 
+/* `check: {type: ...}` of a pool, and of a backend in its place: how it is asked whether it lives. */
+struct config_check {
+	enum config_check_type {
+		CHECK_HEARTBEAT, /* its agent answers the probes: the default, and what all promises are about */
+		CHECK_ECHO, /* probes that its host forwards back (RFC 9747); interval and multiplier are probe's */
+		CHECK_BFD, /* BFD, asynchronous mode, one hop (RFC 5880, RFC 5881) */
+		CHECK_TCP, /* a connection to `port` can be opened */
+		CHECK_HTTP, /* GET of `path` at `port` is answered with a status from 200 to 299 */
+	} type;
+	/* what a type doesn't have is 0 or "" */
+	uint64_t interval_ns; /* bfd: 3 ms .. 10 s, default 10 ms; tcp, http: 10 ms .. 1 h, default 1 s */
+	uint64_t timeout_ns; /* tcp, http: 10 ms .. 1 min, default 1 s */
+	uint32_t multiplier; /* bfd: 2 .. 255, default 3 */
+	uint32_t rise, fall; /* tcp, http: answers, failures in a row, 1 .. 100; defaults 2 and 3 */
+	uint16_t port; /* tcp, http: required, host order */
+	char path[CONFIG_PATH_MAX]; /* http: begins with '/', printable, no space; default "/health" */
+};
+
 struct config_backend {
 	char name[CONFIG_NAME_MAX]; /* unique in the file: it is the identity that the tables hash */
 	struct shunt_addr address; /* unique in its pool */
 	uint32_t weight; /* 1 .. 65535, default 100 */
 	char domain[CONFIG_NAME_MAX]; /* failure domain; "": its own */
 	enum forward_mode forward; /* the pool's, unless it says otherwise */
+	struct config_check check; /* the pool's, unless it says otherwise */
 	unsigned line, column; /* of its name, for what is found out later */
 };
 
@@ -63,6 +83,8 @@ struct config_pool {
 	char name[CONFIG_NAME_MAX];
 	enum forward_mode forward; /* required: l2 or ipip */
 	uint32_t n_slots; /* prime, CONFIG_SLOTS_MIN .. SHUNT_MAX_SLOTS, default SHUNT_DEFAULT_SLOTS */
+	struct config_check check; /* default heartbeat */
+	uint8_t max_soft_eject; /* percent of its backends that soft verdicts may take new flows from, 0 .. 100, default 50 */
 	struct config_backend *backends; /* sorted by name: the order of lines never matters */
 	size_t n_backends; /* 1 .. SHUNT_MAX_BACKENDS - 1, counted over all pools; never more than n_slots */
 	unsigned line, column;
@@ -96,6 +118,9 @@ struct config {
 	uint64_t probe_interval_ns; /* 50 us .. 10 s, default 100 us */
 	uint32_t probe_multiplier; /* 2 .. SHUNT_ROUNDS / 2, default 3 */
 	uint64_t probe_hold_ns; /* 0 .. 1 h, default 1 s */
+	uint64_t
+		probe_hold_max_ns; /* doubled with each fall, up to here; probe_hold_ns .. 1 h, default 1 min or hold if longer */
+	char probe_key_file[CONFIG_PATH_MAX]; /* `key_file: PATH` of probe; "": probes bear no tag */
 	int probe_cpu; /* CPU of the probing thread and the tick; -1 ("auto", the default): chosen */
 	enum config_detector detector;
 	uint32_t flows_max; /* `flows: {max: N}`: entries of the journal, CONFIG_FLOWS_MIN .. CONFIG_FLOWS_MAX */
@@ -149,6 +174,9 @@ struct agent_config {
 	struct shunt_addr *balancers; /* whose probes are answered; none: anybody's */
 	size_t n_balancers; /* 0 .. AGENT_MAX_BALANCERS */
 	char control_socket[CONFIG_SOCKET_MAX]; /* `control: {socket: PATH}`, default AGENT_CONTROL_SOCKET */
+	char key_file
+		[CONFIG_PATH_MAX]; /* `key_file: PATH`: probes without the right tag are refused; "": tags aren't looked at */
+	char pin[CONFIG_PATH_MAX]; /* `pin: DIR` in a bpffs: the kernel's side outlives the agent; default AGENT_PIN; `pin: none`: "" */
 	struct config_engine engine;
 };
 
