@@ -17,6 +17,7 @@ Q := $(if $(V),,@)
 say = $(if $(V),,@printf "  %-5s %s\n" $(1) $@)
 
 CORE := $(wildcard user/core/*.c)
+COMMON := $(wildcard user/common/*.c)
 SHUNTD := $(wildcard user/shuntd/*.c)
 AGENT := $(wildcard user/agent/*.c)
 SHUNT := $(wildcard user/shunt/*.c)
@@ -67,10 +68,10 @@ $(BUILD)/obj/%.o: %.c | $(BUILD)/.deps-build $(SKELS)
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
-$(BUILD)/shuntd: $(call obj,$(SHUNTD) $(CORE))
+$(BUILD)/shuntd: $(call obj,$(SHUNTD) $(COMMON) $(CORE))
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -lbpf -lelf -lz -lmnl -ljansson -lyaml -lpthread -o $@
-$(BUILD)/shunt-agent: $(call obj,$(AGENT) $(CORE))
+$(BUILD)/shunt-agent: $(call obj,$(AGENT) $(COMMON) $(CORE))
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -lbpf -lelf -lz -lmnl -lyaml -lcurl -o $@
 $(BUILD)/shunt: $(call obj,$(SHUNT) $(CORE))
@@ -83,7 +84,7 @@ $(BUILD)/san/%.o: %.c | $(BUILD)/.deps-check
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(CC) $(CFLAGS) $(SAN) -MMD -MP -c $< -o $@
-$(BUILD)/tests/unit/%: $(BUILD)/san/tests/unit/%.o $(patsubst %.c,$(BUILD)/san/%.o,$(CORE))
+$(BUILD)/tests/unit/%: $(BUILD)/san/tests/unit/%.o $(patsubst %.c,$(BUILD)/san/%.o,$(COMMON) $(CORE))
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(SAN) $^ -lcmocka -lyaml -ljansson -lm -o $@

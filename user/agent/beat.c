@@ -21,7 +21,8 @@ int beat_open(struct unix_listener *l, const struct config_engine *config, const
 	if (*config->beat_group && !group)
 		return -ENOENT;
 	*why = config->beat_socket;
-	err = unix_listen(l, config->beat_socket, group ? 0660 : 0600, group ? group->gr_gid : (gid_t)-1, BACKLOG);
+	err = unix_listen(l, config->beat_socket, SOCK_SEQPACKET, group ? 0660 : 0600,
+			  group ? group->gr_gid : (gid_t)-1, BACKLOG);
 	return err;
 }
 

@@ -8,7 +8,7 @@
 #ifndef AGENT_BEAT_H
 #define AGENT_BEAT_H
 
-#include "agent/unix.h"
+#include "common/unix.h"
 #include "core/config.h"
 
 /* 0, or -errno with *why. -ENOENT: there is no such group. Close it in either case. */

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "agent/connections.h"
-#include "agent/unix.h"
+#include "common/unix.h"
 #include "core/cause.h"
 
 #define ANSWER_TIMEOUT_S 5 /* chosen: far above what any answer takes */
@@ -118,7 +118,8 @@ int control_open(struct control_server **out, const struct control_options *opti
 	server->options = *options;
 	for (unsigned i = 0; i < AGENT_CLIENTS_MAX; i++)
 		server->clients[i] = -1;
-	err = unix_listen(&server->listener, options->path, 0600, (gid_t)-1, AGENT_CLIENTS_MAX); /* root's alone */
+	err = unix_listen(&server->listener, options->path, SOCK_SEQPACKET, 0600, (gid_t)-1,
+			  AGENT_CLIENTS_MAX); /* root's alone */
 	if (err)
 		control_close(server);
 	else

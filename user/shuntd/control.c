@@ -14,12 +14,11 @@
 #include <grp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/timerfd.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "common/unix.h"
 #include "shunt/control.h"
 #include "shuntd/answer.h"
 
@@ -44,11 +43,10 @@ struct client {
 
 struct control {
 	struct shuntd *shuntd;
-	int epoll_fd, listen_fd, timer_fd;
+	int epoll_fd, timer_fd;
+	struct unix_listener listener;
 	uint64_t timer_ns; /* when it is set to fire; 0: never */
 	struct client *clients[CONTROL_CLIENTS_MAX]; /* NULL: free */
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-	struct stat socket; /* as we made it, so that only our own is removed */
 };
 
 static uint64_t now_ns(void)
@@ -301,7 +299,7 @@ static void client_accept(struct control *control)
 	struct epoll_event event = { .events = EPOLLIN };
 	struct ucred credentials = { .uid = (uid_t)-1 };
 	socklen_t size = sizeof(credentials);
-	int fd = accept4(control->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = accept4(control->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct client *client;
 
 	if (fd < 0)
@@ -364,7 +362,7 @@ void control_run(struct control *control)
 
 	/* One at a time: handling one event may close the client of another. */
 	for (int i = 0; i < CONTROL_BATCH && epoll_wait(control->epoll_fd, &event, 1, 0) == 1; i++) {
-		if (event.data.ptr == &control->listen_fd) {
+		if (event.data.ptr == &control->listener.fd) {
 			client_accept(control);
 		} else if (event.data.ptr == &control->timer_fd) {
 			deadlines_check(control);
@@ -395,57 +393,6 @@ static void ledger_grew(void *control)
 
 /* ---- the socket ---- */
 
-/* Make the directory of `path` if it is missing. */
-static int directory_make(const char *path)
-{
-	char directory[sizeof(((struct control *)0)->path)];
-	char *slash;
-
-	memcpy(directory, path, strlen(path) + 1);
-	slash = strrchr(directory, '/');
-	if (!slash || slash == directory)
-		return 0;
-	*slash = 0;
-	if (mkdir(directory, 0755))
-		return errno == EEXIST ? 0 : -errno;
-	return chmod(directory, 0755) ? -errno : 0; /* whatever the umask is */
-}
-
-/*
- * Clear the way for our socket: remove one that nobody listens on. -EADDRINUSE: somebody does. -EEXIST: there is
- * something else, which is not ours to remove. Two daemons that start in the same instant are told apart by the
- * kernel when they attach, not here.
- */
-static int stale_remove(const struct sockaddr_un *address)
-{
-	struct stat st;
-	int fd, err;
-
-	if (lstat(address->sun_path, &st))
-		return errno == ENOENT ? 0 : -errno;
-	if (!S_ISSOCK(st.st_mode))
-		return -EEXIST;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	err = connect(fd, (const struct sockaddr *)address, sizeof(*address)) ? errno : 0;
-	close(fd);
-	if (err != ECONNREFUSED)
-		return !err || err == EAGAIN ? -EADDRINUSE : -err; /* EAGAIN: its backlog is full */
-	return unlink(address->sun_path) ? -errno : 0;
-}
-
-/* Root and the group may connect. Before listen(), so that nobody connects with other rights. */
-static int socket_protect(struct control *control, const char *group)
-{
-	struct group *g = group && *group ? getgrnam(group) : NULL;
-
-	if (lstat(control->path, &control->socket) || (g && chown(control->path, (uid_t)-1, g->gr_gid)) ||
-	    chmod(control->path, 0660))
-		return -errno;
-	return 0;
-}
-
 static int epoll_add(struct control *control, int *fd)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = fd };
@@ -453,44 +400,27 @@ static int epoll_add(struct control *control, int *fd)
 	return epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, *fd, &event) ? -errno : 0;
 }
 
+/* Root and the group may connect. */
 int control_open(struct control **out, struct shuntd *shuntd, const char *path, const char *group)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	struct control *control;
+	const struct group *g = group && *group ? getgrnam(group) : NULL;
+	struct control *control = calloc(1, sizeof(*control));
 	int err;
 
-	if (strlen(path) >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(address.sun_path, path, strlen(path));
-	control = calloc(1, sizeof(*control));
 	if (!control)
 		return -ENOMEM;
 	control->shuntd = shuntd;
+	control->listener.fd = -1;
 	control->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	control->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	control->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (control->epoll_fd < 0 || control->timer_fd < 0 || control->listen_fd < 0) {
+	if (control->epoll_fd < 0 || control->timer_fd < 0) {
 		err = -errno;
 		goto out;
 	}
-	err = directory_make(path);
-	if (!err)
-		err = stale_remove(&address);
+	err = unix_listen(&control->listener, path, SOCK_STREAM, 0660, g ? g->gr_gid : (gid_t)-1, CONTROL_CLIENTS_MAX);
 	if (err)
 		goto out;
-	if (bind(control->listen_fd, (struct sockaddr *)&address, sizeof(address))) {
-		err = -errno;
-		goto out;
-	}
-	memcpy(control->path, path, strlen(path));
-	err = socket_protect(control, group);
-	if (err)
-		goto out;
-	if (listen(control->listen_fd, CONTROL_CLIENTS_MAX)) {
-		err = -errno;
-		goto out;
-	}
-	err = epoll_add(control, &control->listen_fd);
+	err = epoll_add(control, &control->listener.fd);
 	if (!err)
 		err = epoll_add(control, &control->timer_fd);
 	if (err)
@@ -505,19 +435,13 @@ out:
 
 void control_close(struct control *control)
 {
-	struct stat st;
-
 	if (!control)
 		return;
 	ledger_listen(control->shuntd->ledger, NULL, NULL);
 	for (int i = 0; i < CONTROL_CLIENTS_MAX; i++)
 		if (control->clients[i])
 			client_close(control, control->clients[i]);
-	if (*control->path && !lstat(control->path, &st) && st.st_dev == control->socket.st_dev &&
-	    st.st_ino == control->socket.st_ino)
-		unlink(control->path);
-	if (control->listen_fd >= 0)
-		close(control->listen_fd);
+	unix_close(&control->listener);
 	if (control->timer_fd >= 0)
 		close(control->timer_fd);
 	if (control->epoll_fd >= 0)

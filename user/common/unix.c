@@ -2,7 +2,7 @@
 /*
  * unix.c - see unix.h.
  */
-#include "agent/unix.h"
+#include "common/unix.h"
 
 #include <errno.h>
 #include <string.h>
@@ -35,7 +35,7 @@ static int directory_make(const char *path)
 }
 
 /* Clear the way: remove a socket that nobody listens on; anything else there is not ours to remove. */
-static int stale_remove(const struct sockaddr_un *address)
+static int stale_remove(const struct sockaddr_un *address, int type)
 {
 	struct stat st;
 	int fd, err;
@@ -44,7 +44,7 @@ static int stale_remove(const struct sockaddr_un *address)
 		return errno == ENOENT ? 0 : -errno;
 	if (!S_ISSOCK(st.st_mode))
 		return -EEXIST;
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
 	err = connect(fd, (const struct sockaddr *)address, sizeof(*address)) ? errno : 0;
@@ -55,22 +55,22 @@ static int stale_remove(const struct sockaddr_un *address)
 	return unlink(address->sun_path) ? -errno : 0;
 }
 
-int unix_listen(struct unix_listener *l, const char *path, mode_t mode, gid_t group, int backlog)
+int unix_listen(struct unix_listener *l, const char *path, int type, mode_t mode, gid_t group, int backlog)
 {
 	int err;
 
-	*l = (struct unix_listener){ .fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) };
+	*l = (struct unix_listener){ .fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) };
 	err = l->fd < 0 ? -errno : unix_address(&l->address, path);
 	if (!err)
 		err = directory_make(path);
 	if (!err)
-		err = stale_remove(&l->address);
+		err = stale_remove(&l->address, type);
 	if (err)
 		return err;
 	if (bind(l->fd, (struct sockaddr *)&l->address, sizeof(l->address)))
 		return -errno;
 	/* Before listen(), so that nobody connects with other rights. */
-	if (lstat(path, &l->socket) || chmod(path, mode) || (group != (gid_t)-1 && chown(path, 0, group)))
+	if (lstat(path, &l->socket) || chmod(path, mode) || (group != (gid_t)-1 && chown(path, (uid_t)-1, group)))
 		return -errno;
 	l->bound = true;
 	return listen(l->fd, backlog) ? -errno : 0;
