@@ -11,9 +11,9 @@
 #include "shunt/abi.h"
 
 /*
- * Ask the kernel (sock_diag(7)) for the TCP sockets of this network namespace whose local address is one of `vips`,
- * sorted by memcmp(), and count those in which this side still has something to say or to hear: SYN-RECEIVED,
- * ESTABLISHED, CLOSE-WAIT, FIN-WAIT-1 (RFC 9293 3.3.2). Some 0.5 us for each socket of the host. 0 or -errno.
+ * Count the TCP sockets of this network namespace whose local address is one of `vips`, sorted by memcmp(), and in which
+ * this side still has something to say or to hear: SYN-RECEIVED, ESTABLISHED, CLOSE-WAIT, FIN-WAIT-1 (RFC 9293 3.3.2).
+ * 0 or -errno.
  */
 int connections_count(uint64_t *n, const struct shunt_addr *vips, size_t n_vips);
 

@@ -9,10 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <libmnl/libmnl.h>
-#include <linux/inet_diag.h>
-#include <linux/sock_diag.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,9 +16,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/sockets.h"
+
 #define EXITING 0x4U /* PF_EXITING, include/linux/sched.h */
 #define ANCESTORS_MAX 64 /* chosen: deeper than process trees are */
-#define DUMP_BYTES 32768 /* the most that the kernel puts into one message of a dump: netlink_dump() */
 
 static ssize_t file_read(const char *path, char *buffer, size_t size)
 {
@@ -132,47 +129,16 @@ bool process_descends(const struct process *list, size_t n, const struct process
 /* ---- sockets ---- */
 
 struct found {
-	uint16_t port;
 	uint32_t *inodes;
 	size_t n, max;
 };
 
-/* mnl_cb_t: one socket. */
-static int listener_take(const struct nlmsghdr *message, void *arg)
+static void listener_take(const struct inet_diag_msg *socket, void *arg)
 {
-	const struct inet_diag_msg *diag = mnl_nlmsg_get_payload(message);
 	struct found *f = arg;
 
-	if (message->nlmsg_len >= MNL_NLMSG_HDRLEN + sizeof(*diag) && ntohs(diag->id.idiag_sport) == f->port &&
-	    f->n < f->max)
-		f->inodes[f->n++] = diag->idiag_inode;
-	return MNL_CB_OK;
-}
-
-static int family_find(struct mnl_socket *nl, uint8_t family, struct found *f)
-{
-	_Alignas(struct nlmsghdr) char buffer[DUMP_BYTES];
-	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
-	struct inet_diag_req_v2 *request = mnl_nlmsg_put_extra_header(message, sizeof(*request));
-	ssize_t n;
-	int more;
-
-	message->nlmsg_type = SOCK_DIAG_BY_FAMILY;
-	message->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-	message->nlmsg_seq = family;
-	request->sdiag_family = family;
-	request->sdiag_protocol = IPPROTO_TCP;
-	request->idiag_states = 1U << TCP_LISTEN;
-	request->id.idiag_sport = htons(f->port); /* the kernel sends no others */
-	if (mnl_socket_sendto(nl, message, message->nlmsg_len) < 0)
-		return -errno;
-	do {
-		n = mnl_socket_recvfrom(nl, buffer, sizeof(buffer));
-		if (n < 0)
-			return -errno;
-		more = mnl_cb_run(buffer, (size_t)n, family, mnl_socket_get_portid(nl), listener_take, f);
-	} while (more > 0);
-	return more < 0 ? -errno : 0;
+	if (f->n < f->max)
+		f->inodes[f->n++] = socket->idiag_inode;
 }
 
 static int compare_inodes(const void *a, const void *b)
@@ -184,18 +150,9 @@ static int compare_inodes(const void *a, const void *b)
 
 int listeners_find(uint16_t port, uint32_t *inodes, size_t max)
 {
-	struct found f = { .port = port, .inodes = inodes, .max = max };
-	struct mnl_socket *nl = mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC);
-	int err;
+	struct found f = { .inodes = inodes, .max = max };
+	int err = sockets_dump(1U << TCP_LISTEN, port, listener_take, &f);
 
-	if (!nl)
-		return -errno;
-	err = mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) ? -errno : 0;
-	if (!err)
-		err = family_find(nl, AF_INET, &f);
-	if (!err)
-		err = family_find(nl, AF_INET6, &f);
-	mnl_socket_close(nl);
 	qsort(inodes, f.n, sizeof(*inodes), compare_inodes);
 	return err ? err : (int)f.n;
 }
