@@ -17,6 +17,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "agent_maps.bpf.h"
+#include "keys.bpf.h"
 #include "shunt/agent.h"
 #include "shunt/heartbeat.h"
 #include "shunt/reasons.h"

@@ -12,6 +12,7 @@
 #include <linux/udp.h>
 #include <bpf/bpf_endian.h>
 
+#include "keys.bpf.h"
 #include "maps.bpf.h"
 #include "shunt/detect.h"
 #include "shunt/heartbeat.h"

@@ -341,7 +341,7 @@ SHUNT_ASSERT_SIZE(struct session, 192);
 
 /*
  * map `round_trips`: ARRAY, mmap-able, backend id -> its round trips so far, counted by the receiver. Bucket i holds those
- * below round_trip_limit_ns(i): four buckets a doubling from 4 us on, the last one all that are longer (about 60 ms).
+ * below its limit: see shunt/round_trip.h.
  */
 #define ROUND_TRIP_BUCKETS 64
 struct round_trips {

@@ -137,6 +137,26 @@ struct probe {
 } __attribute__((packed, aligned(2)));
 SHUNT_ASSERT_SIZE(struct probe, 72);
 
+/*
+ * The tag of a probe or of its answer under a key; network byte order, as it is in the packet. In BPF the packet is read
+ * in whole words though they may be unaligned there, which each machine that XDP runs on allows.
+ */
+static __always_inline __be64 probe_tag(const struct siphash_key *key, const struct probe *probe)
+{
+#define PROBE_TAG_WORDS (__builtin_offsetof(struct probe, trailer.tag) / 8)
+	__u64 blocks[PROBE_TAG_WORDS + 1];
+
+#ifdef __bpf__
+	SHUNT_UNROLL
+	for (int i = 0; i < (int)PROBE_TAG_WORDS; i++)
+		blocks[i] = ((const __u64 *)probe)[i];
+#else
+	__builtin_memcpy(blocks, probe, 8 * PROBE_TAG_WORDS);
+#endif
+	blocks[PROBE_TAG_WORDS] = 8ULL * PROBE_TAG_WORDS << 56;
+	return __builtin_bswap64(siphash_blocks(key, blocks, PROBE_TAG_WORDS + 1, 2, 4));
+}
+
 /* map `probe_keys` of balancer and agent: ARRAY of one. Two keys, so that they can be changed while probes go on. */
 struct probe_keys {
 	__u64 n; /* 0: no tags; the first key signs, each of them is accepted */

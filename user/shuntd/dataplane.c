@@ -33,6 +33,7 @@ struct dataplane {
 	struct backend *backends;
 	struct session *sessions;
 	struct detector *detector;
+	struct round_trips *round_trips;
 	struct vip_index vip_index;
 	struct flow *journal;
 	struct journal_state *journal_state;
@@ -145,6 +146,7 @@ int dataplane_open(struct dataplane **out, const struct dataplane_options *optio
 	dp->backends = array_map(dp->skel->maps.backends);
 	dp->sessions = array_map(dp->skel->maps.sessions);
 	dp->detector = array_map(dp->skel->maps.detector);
+	dp->round_trips = array_map(dp->skel->maps.round_trips);
 	dp->vip_index.buckets = array_map(dp->skel->maps.vip_index);
 	dp->vip_index.records = array_map(dp->skel->maps.vips);
 	dp->journal = array_map(dp->skel->maps.journal);
@@ -152,8 +154,9 @@ int dataplane_open(struct dataplane **out, const struct dataplane_options *optio
 	dp->backend_flows = array_map(dp->skel->maps.backend_flows);
 	dp->syns = array_map(dp->skel->maps.syns);
 	dp->ring = ring_buffer__new(bpf_map__fd(dp->skel->maps.events), take_event, dp, NULL);
-	if (!dp->backends || !dp->sessions || !dp->detector || !dp->vip_index.buckets || !dp->vip_index.records ||
-	    !dp->journal || !dp->journal_state || !dp->backend_flows || !dp->syns || !dp->ring) {
+	if (!dp->backends || !dp->sessions || !dp->detector || !dp->round_trips || !dp->vip_index.buckets ||
+	    !dp->vip_index.records || !dp->journal || !dp->journal_state || !dp->backend_flows || !dp->syns ||
+	    !dp->ring) {
 		err = -ENOMEM;
 		*why = "no memory for the shared maps";
 		goto out;
@@ -178,6 +181,7 @@ void dataplane_close(struct dataplane *dp)
 		array_unmap(dp->skel->maps.backends, dp->backends);
 		array_unmap(dp->skel->maps.sessions, dp->sessions);
 		array_unmap(dp->skel->maps.detector, dp->detector);
+		array_unmap(dp->skel->maps.round_trips, dp->round_trips);
 		array_unmap(dp->skel->maps.vip_index, dp->vip_index.buckets);
 		array_unmap(dp->skel->maps.vips, dp->vip_index.records);
 		array_unmap(dp->skel->maps.journal, dp->journal);
@@ -278,6 +282,18 @@ struct session *dataplane_sessions(struct dataplane *dp)
 struct detector *dataplane_detector(struct dataplane *dp)
 {
 	return dp->detector;
+}
+
+const struct round_trips *dataplane_round_trips(struct dataplane *dp)
+{
+	return dp->round_trips;
+}
+
+int dataplane_set_keys(struct dataplane *dp, const struct probe_keys *keys)
+{
+	__u32 zero = 0;
+
+	return bpf_map_update_elem(bpf_map__fd(dp->skel->maps.probe_keys), &zero, keys, BPF_ANY);
 }
 
 struct flow *dataplane_journal(struct dataplane *dp)

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "shunt/abi.h"
+#include "shunt/heartbeat.h"
 #include "shunt/reasons.h"
 
 struct dataplane;
@@ -38,10 +39,14 @@ void dataplane_detach(struct dataplane *dp, unsigned ifindex); /* nothing where 
 bool dataplane_has_timer(const struct dataplane *dp);
 int dataplane_start_tick(struct dataplane *dp, int cpu);
 
-/* Shared memory, valid until dataplane_close(): arrays of SHUNT_MAX_BACKENDS, and one detector. */
+/* Shared memory, valid until dataplane_close(): arrays of SHUNT_MAX_BACKENDS, but one detector. */
 struct backend *dataplane_backends(struct dataplane *dp);
 struct session *dataplane_sessions(struct dataplane *dp);
 struct detector *dataplane_detector(struct dataplane *dp);
+const struct round_trips *dataplane_round_trips(struct dataplane *dp);
+
+/* What answers and echoes are to be signed with, from the next one on. 0 or -errno. */
+int dataplane_set_keys(struct dataplane *dp, const struct probe_keys *keys);
 
 struct flow *dataplane_journal(struct dataplane *dp); /* journal_state.capacity of them */
 struct journal_state *dataplane_journal_state(struct dataplane *dp);
