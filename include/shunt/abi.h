@@ -311,7 +311,7 @@ enum session_kind {
 struct session {
 	/* written by shuntd */
 	__u32 discriminator; /* My Discriminator of our probes; low 12 bits: backend id; 0: no session */
-	__u32 your_discriminator; /* the reflector's; SESSION_ECHO: 0 */
+	__u32 your_discriminator; /* the reflector's; SESSION_ECHO: our own once more */
 	struct shunt_addr
 		address; /* answers come from here only; SESSION_ECHO: the balancer's own, where they go and come from */
 	__u64 grace_ns; /* added to the silence that convicts: the usual round trip, where it exceeds an interval */

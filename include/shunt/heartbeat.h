@@ -33,12 +33,14 @@
  * gets another version than its own takes the rest for unknown: an answer then proves the host and nothing of its engine.
  *
  * Tag: SipHash-2-4 of the packet up to the tag, as nine blocks: its eight 64-bit words as they are on the wire, read
- * little-endian, and 64 << 56 for the length. 0 where no key is configured. Addresses need not be in it: both
- * discriminators are.
+ * little-endian, and 64 << 56 for the length. 0 where no key is configured, and then not looked at. Addresses need not be
+ * in it: both discriminators are. An answer is signed with the key that its probe was signed with, so that keys can be
+ * changed on one host after the other, in any order.
  *
  * An echo (RFC 9747) is the same packet to UDP port 3785, from and to the balancer's own address, sent to the far
  * host's MAC with TTL 255; that host forwards it back with TTL 254. Its tag is always there, under a key that the
- * balancer draws for itself.
+ * balancer draws for itself. Who asks hears himself, so both discriminators are his: by Your Discriminator its session is
+ * found (RFC 5880 6.3), and My Discriminator must be the same.
  */
 #ifndef SHUNT_HEARTBEAT_H
 #define SHUNT_HEARTBEAT_H
