@@ -91,7 +91,8 @@ def test_usage_of_the_daemons_is_in_their_manuals(program, name):
 
 @pytest.mark.parametrize("text", [
     "zzz: 1", "probe: {zzz: 1}", "flows: {zzz: 1}", "control: {zzz: 1}", "vips: [{zzz: 1}]", "vips: [{syn_limit: {zzz: 1}}]",
-    "pools: [{zzz: 1}]", "pools: [{backends: [{zzz: 1}]}]"])
+    "pools: [{zzz: 1}]", "pools: [{backends: [{zzz: 1}]}]", "pools: [{check: {type: http, zzz: 1}}]",
+    "pools: [{check: {type: bfd, zzz: 1}}]"])
 def test_every_key_of_the_balancers_file_is_in_its_manual(tmp_path, text):
     manual = plain("shunt.yaml.5")
     for key in keys_of(tmp_path, "shuntd", text):

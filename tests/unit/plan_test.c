@@ -129,6 +129,31 @@ static void backends_are_added_and_removed(void **state)
 			    "backend gpu2 removed from pool gpus; backend gpu3 added to pool gpus");
 }
 
+static void a_backend_is_asked_in_another_way(void **state)
+{
+	char *pool = edited(text, "    slots: 251\n", "    slots: 251\n    check: {type: tcp, port: 80}\n");
+	char *another = edited(pool, "port: 80}", "port: 81}"),
+	     *own = edited(pool, "weight: 7", "weight: 7, check: echo");
+
+	(void)state;
+	assert_string_equal(plan_of("address: 10.0.0.12}", "address: 10.0.0.12, check: heartbeat}"), "");
+	assert_string_equal(plan_of("address: 10.0.0.12}", "address: 10.0.0.12, check: bfd}"),
+			    "backend gpu2: check heartbeat becomes bfd");
+	assert_string_equal(plan_between(text, pool), "backend old: check heartbeat becomes tcp");
+	assert_string_equal(plan_between(pool, another), "backend old: another check by tcp");
+	assert_string_equal(plan_between(another, own), "backend old: check tcp becomes echo");
+	free(pool);
+	free(another);
+	free(own);
+}
+
+static void a_pool_bears_more_soft_verdicts(void **state)
+{
+	(void)state;
+	assert_string_equal(plan_of("    slots: 251\n", "    slots: 251\n    max_soft_eject: 20%\n"),
+			    "pool spare: max_soft_eject 50% becomes 20%");
+}
+
 static void a_backend_with_another_address_is_another_backend(void **state)
 {
 	(void)state;
@@ -204,6 +229,8 @@ static void settings_change_by_their_key(void **state)
 		plan_of("interval: 100us, multiplier: 3, hold: 1s", "interval: 1ms, multiplier: 4, hold: 2s"),
 		"config probe.interval: 100us becomes 1ms; config probe.multiplier: 3 becomes 4; "
 		"config probe.hold: 1s becomes 2s");
+	assert_string_equal(plan_of("hold: 1s}", "hold: 1s, hold_max: 2m, key_file: /k}"),
+			    "config probe.hold_max: 1m becomes 2m; config probe.key_file: none becomes /k");
 	assert_string_equal(plan_of("vips:\n", "detector: controller\nflows: {idle: 2h}\nvips:\n"),
 			    "config detector: kernel becomes controller; config flows.idle: 1h becomes 2h");
 	assert_string_equal(plan_of("[eth0, eth1]", "[eth0, eth2]"), "interface eth1 removed; interface eth2 added");
@@ -229,6 +256,8 @@ int main(void)
 		cmocka_unit_test(the_order_of_lines_changes_nothing),
 		cmocka_unit_test(a_default_written_out_changes_nothing),
 		cmocka_unit_test(backends_are_added_and_removed),
+		cmocka_unit_test(a_backend_is_asked_in_another_way),
+		cmocka_unit_test(a_pool_bears_more_soft_verdicts),
 		cmocka_unit_test(a_backend_with_another_address_is_another_backend),
 		cmocka_unit_test(a_backend_in_another_pool_is_another_backend),
 		cmocka_unit_test(a_backend_keeps_its_identity_through_weight_domain_and_forward),

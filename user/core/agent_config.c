@@ -80,6 +80,20 @@ static int read_setup_vips(const struct node *node, void *into, struct config_er
 	return err;
 }
 
+static int read_key_file(const struct node *node, void *into, struct config_error *error)
+{
+	return reader_text(node, "key_file", "/", "an absolute path", into, error);
+}
+
+static int read_pin(const struct node *node, void *into, struct config_error *error)
+{
+	if (node->kind == NODE_TEXT && !strcmp(node->text, "none")) {
+		*(char *)into = 0;
+		return 0;
+	}
+	return reader_text(node, "pin", "/", "none, or an absolute path", into, error);
+}
+
 static int read_control(const struct node *node, void *into, struct config_error *error)
 {
 	static const struct reader_mapping mapping = {
@@ -103,41 +117,24 @@ static int read_port(const struct node *node, void *into, struct config_error *e
 	return err;
 }
 
-/* Printable ASCII that begins with `start`; `out` has CONFIG_PATH_MAX bytes. */
-static int read_text(const struct node *node, const char *what, const char *start, const char *expected, char *out,
-		     struct config_error *error)
-{
-	size_t length = 0;
-
-	if (node->kind == NODE_TEXT)
-		while (node->text[length] > ' ' && node->text[length] <= '~')
-			length++;
-	if (node->kind != NODE_TEXT || strncmp(node->text, start, strlen(start)) || !node->text[strlen(start)] ||
-	    node->text[length] || length >= CONFIG_PATH_MAX)
-		return reader_expected(node, what, error, "%s of at most %d printable characters", expected,
-				       CONFIG_PATH_MAX - 1);
-	memcpy(out, node->text, length + 1);
-	return 0;
-}
-
 static int read_cgroup(const struct node *node, void *into, struct config_error *error)
 {
-	return read_text(node, "cgroup", "/", "an absolute path", into, error);
+	return reader_text(node, "cgroup", "/", "an absolute path", into, error);
 }
 
 static int read_pid_file(const struct node *node, void *into, struct config_error *error)
 {
-	return read_text(node, "pid_file", "/", "an absolute path", into, error);
+	return reader_text(node, "pid_file", "/", "an absolute path", into, error);
 }
 
-static int read_pin(const struct node *node, void *into, struct config_error *error)
+static int read_beat_pin(const struct node *node, void *into, struct config_error *error)
 {
-	return read_text(node, "pin", "/", "an absolute path", into, error);
+	return reader_text(node, "pin", "/", "an absolute path", into, error);
 }
 
 static int read_url(const struct node *node, void *into, struct config_error *error)
 {
-	return read_text(node, "url", "http://", "a URL that begins with http://", into, error);
+	return reader_text(node, "url", "http://", "a URL that begins with http://", into, error);
 }
 
 static int read_workers(const struct node *node, void *into, struct config_error *error)
@@ -205,7 +202,7 @@ static int read_beat(const struct node *node, void *into, struct config_error *e
 			{ "limit", true, read_limit, offsetof(struct config_engine, beat_limit_ns) },
 			{ "socket", false, reader_socket, offsetof(struct config_engine, beat_socket) },
 			{ "group", false, read_group, offsetof(struct config_engine, beat_group) },
-			{ "pin", false, read_pin, offsetof(struct config_engine, beat_pin) },
+			{ "pin", false, read_beat_pin, offsetof(struct config_engine, beat_pin) },
 		},
 	};
 
@@ -269,13 +266,15 @@ static int read_config(const struct node *root, struct agent_config *config, str
 {
 	static const struct reader_mapping mapping = {
 		.what = "the agent's configuration",
-		.n_keys = 6,
+		.n_keys = 8,
 		.keys = {
 			{ "interfaces", true, read_interfaces, 0 },
 			{ "vips", false, read_vips, 0 },
 			{ "setup_vips", false, read_setup_vips, offsetof(struct agent_config, setup_vips) },
 			{ "balancers", false, read_balancers, 0 },
 			{ "control", false, read_control, 0 },
+			{ "key_file", false, read_key_file, offsetof(struct agent_config, key_file) },
+			{ "pin", false, read_pin, offsetof(struct agent_config, pin) },
 			{ "engine", false, read_engine, offsetof(struct agent_config, engine) },
 		},
 	};
@@ -298,6 +297,7 @@ int agent_config_parse(struct agent_config **out, const char *text, size_t lengt
 	config = calloc(1, sizeof(*config));
 	if (config) {
 		memcpy(config->control_socket, AGENT_CONTROL_SOCKET, sizeof(AGENT_CONTROL_SOCKET));
+		memcpy(config->pin, AGENT_PIN, sizeof(AGENT_PIN));
 		memcpy(config->engine.beat_socket, AGENT_BEAT_SOCKET, sizeof(AGENT_BEAT_SOCKET));
 		config->engine.worker_age_ns = 10000000000ULL;
 		config->engine.health_interval_ns = 1000000000ULL;
@@ -396,6 +396,12 @@ char *agent_config_format(const struct agent_config *config)
 	fprintf(f, "control: {socket: ");
 	writer_text(f, config->control_socket);
 	fprintf(f, "}\n");
+	if (config->key_file[0]) {
+		format_text(f, "key_file: ", config->key_file);
+		fprintf(f, "\n");
+	}
+	format_text(f, "pin: ", config->pin[0] ? config->pin : "none");
+	fprintf(f, "\n");
 	format_engine(f, &config->engine);
 	return writer_close(f, &text);
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/check.h"
 #include "core/config.h"
 #include "core/reader.h"
 #include "core/writer.h"
@@ -149,6 +150,21 @@ static int read_slots(const struct node *node, void *into, struct config_error *
 	return 0;
 }
 
+/* A share: one digit to three and '%', so that nobody takes it for a number of backends. */
+static int read_percent(const struct node *node, void *into, struct config_error *error)
+{
+	const char *text = node->kind == NODE_TEXT ? node->text : "";
+	size_t digits = strspn(text, "0123456789");
+	unsigned percent = 0;
+
+	for (size_t i = 0; i < digits && i < 4; i++)
+		percent = 10 * percent + (unsigned)(text[i] - '0');
+	if (!digits || strcmp(text + digits, "%") != 0 || (digits > 1 && text[0] == '0') || percent > 100)
+		return reader_expected(node, "max_soft_eject", error, "a whole number of percent, 0%% to 100%%");
+	*(uint8_t *)into = (uint8_t)percent;
+	return 0;
+}
+
 /* ---- probe, control ---- */
 
 static int read_interval(const struct node *node, void *into, struct config_error *error)
@@ -159,6 +175,16 @@ static int read_interval(const struct node *node, void *into, struct config_erro
 static int read_hold(const struct node *node, void *into, struct config_error *error)
 {
 	return reader_duration(node, "hold", 0, CONFIG_HOLD_MAX_NS, into, error);
+}
+
+static int read_hold_max(const struct node *node, void *into, struct config_error *error)
+{
+	return reader_duration(node, "hold_max", 0, CONFIG_HOLD_MAX_NS, into, error);
+}
+
+static int read_key_file(const struct node *node, void *into, struct config_error *error)
+{
+	return reader_text(node, "key_file", "/", "an absolute path", into, error);
 }
 
 static int read_multiplier(const struct node *node, void *into, struct config_error *error)
@@ -189,16 +215,29 @@ static int read_probe(const struct node *node, void *into, struct config_error *
 {
 	static const struct reader_mapping mapping = {
 		.what = "probe",
-		.n_keys = 4,
+		.n_keys = 6,
 		.keys = {
 			{ "interval", false, read_interval, offsetof(struct config, probe_interval_ns) },
 			{ "multiplier", false, read_multiplier, offsetof(struct config, probe_multiplier) },
 			{ "hold", false, read_hold, offsetof(struct config, probe_hold_ns) },
+			{ "hold_max", false, read_hold_max, offsetof(struct config, probe_hold_max_ns) },
+			{ "key_file", false, read_key_file, offsetof(struct config, probe_key_file) },
 			{ "cpu", false, read_cpu, offsetof(struct config, probe_cpu) },
 		},
 	};
+	struct config *config = into;
+	const struct node *hold_max;
+	char hold[DURATION_TEXT_MAX];
+	int err = reader_mapping(node, &mapping, config, error);
 
-	return reader_mapping(node, &mapping, into, error);
+	if (err || config->probe_hold_max_ns >= config->probe_hold_ns)
+		return err;
+	hold_max = reader_find(node, "hold_max");
+	if (hold_max)
+		return reader_expected(hold_max, "hold_max", error, "no less than hold, %s",
+				       duration_format(config->probe_hold_ns, hold, sizeof(hold)));
+	config->probe_hold_max_ns = config->probe_hold_ns;
+	return 0;
 }
 
 static int read_control(const struct node *node, void *into, struct config_error *error)
@@ -446,13 +485,14 @@ static int read_backend(const struct node *node, struct config_backend *backend,
 {
 	static const struct reader_mapping mapping = {
 		.what = "a backend",
-		.n_keys = 5,
+		.n_keys = 6,
 		.keys = {
 			{ "name", true, read_name, offsetof(struct config_backend, name) },
 			{ "address", true, read_address, offsetof(struct config_backend, address) },
 			{ "weight", false, read_weight, offsetof(struct config_backend, weight) },
 			{ "domain", false, read_domain, offsetof(struct config_backend, domain) },
 			{ "forward", false, read_forward, offsetof(struct config_backend, forward) },
+			{ "check", false, check_read, offsetof(struct config_backend, check) },
 		},
 	};
 	int err;
@@ -482,29 +522,43 @@ static int read_backends(const struct node *node, void *into, struct config_erro
 	return err;
 }
 
+/* What the backends don't say themselves is said by their pool. */
+static void backends_complete(const struct config_pool *pool, const struct node *nodes)
+{
+	for (size_t i = 0; i < pool->n_backends; i++) {
+		struct config_backend *backend = &pool->backends[i];
+
+		if (!backend->forward)
+			backend->forward = pool->forward;
+		if (!reader_find(nodes->children[i], "check"))
+			backend->check = pool->check;
+	}
+}
+
 static int read_pool(const struct node *node, struct config_pool *pool, struct config_error *error)
 {
 	static const struct reader_mapping mapping = {
 		.what = "a pool",
-		.n_keys = 4,
+		.n_keys = 6,
 		.keys = {
 			{ "name", true, read_name, offsetof(struct config_pool, name) },
 			{ "forward", true, read_forward, offsetof(struct config_pool, forward) },
 			{ "slots", false, read_slots, offsetof(struct config_pool, n_slots) },
+			{ "check", false, check_read, offsetof(struct config_pool, check) },
+			{ "max_soft_eject", false, read_percent, offsetof(struct config_pool, max_soft_eject) },
 			{ "backends", true, read_backends, 0 },
 		},
 	};
 	int err;
 
 	pool->n_slots = SHUNT_DEFAULT_SLOTS;
+	pool->max_soft_eject = 50;
 	err = reader_mapping(node, &mapping, pool, error);
 	if (err)
 		return err;
 	pool->line = reader_find(node, "name")->line;
 	pool->column = reader_find(node, "name")->column;
-	for (size_t i = 0; i < pool->n_backends; i++)
-		if (!pool->backends[i].forward)
-			pool->backends[i].forward = pool->forward;
+	backends_complete(pool, reader_find(node, "backends"));
 	if (pool->n_backends > pool->n_slots) /* never with the default, so the key is there */
 		return reader_expected(reader_find(node, "slots"), "slots", error,
 				       "no fewer than the %zu backends of the pool", pool->n_backends);
@@ -754,6 +808,7 @@ int config_parse(struct config **out, const char *text, size_t length, struct co
 	config->probe_interval_ns = 100000;
 	config->probe_multiplier = 3;
 	config->probe_hold_ns = 1000000000;
+	config->probe_hold_max_ns = 60000000000;
 	config->probe_cpu = -1;
 	config->detector = DETECTOR_KERNEL;
 	config->flows_max = CONFIG_FLOWS_DEFAULT;
@@ -813,8 +868,10 @@ static void format_vip(FILE *f, const struct config *config, const struct config
 
 static void format_pool(FILE *f, const struct config_pool *pool)
 {
-	fprintf(f, "  - name: %s\n    forward: %s\n    slots: %u\n    backends:\n", pool->name,
-		forward_name(pool->forward), pool->n_slots);
+	fprintf(f, "  - name: %s\n    forward: %s\n    slots: %u\n    check: ", pool->name, forward_name(pool->forward),
+		pool->n_slots);
+	check_format(f, &pool->check);
+	fprintf(f, "\n    max_soft_eject: %u%%\n    backends:\n", pool->max_soft_eject);
 	for (size_t i = 0; i < pool->n_backends; i++) {
 		const struct config_backend *backend = &pool->backends[i];
 
@@ -823,13 +880,19 @@ static void format_pool(FILE *f, const struct config_pool *pool)
 		fprintf(f, ", weight: %u, ", backend->weight);
 		if (*backend->domain)
 			fprintf(f, "domain: %s, ", backend->domain);
-		fprintf(f, "forward: %s}\n", forward_name(backend->forward));
+		fprintf(f, "forward: %s", forward_name(backend->forward));
+		if (!check_equal(&backend->check, &pool->check)) {
+			fprintf(f, ", check: ");
+			check_format(f, &backend->check);
+		}
+		fprintf(f, "}\n");
 	}
 }
 
 char *config_format(const struct config *config)
 {
-	char interval[DURATION_TEXT_MAX], hold[DURATION_TEXT_MAX], closed[DURATION_TEXT_MAX], idle[DURATION_TEXT_MAX];
+	char interval[DURATION_TEXT_MAX], hold[DURATION_TEXT_MAX], hold_max[DURATION_TEXT_MAX];
+	char closed[DURATION_TEXT_MAX], idle[DURATION_TEXT_MAX];
 	char *text = NULL;
 	size_t size;
 	FILE *f = open_memstream(&text, &size);
@@ -838,9 +901,16 @@ char *config_format(const struct config *config)
 		return NULL;
 	writer_interfaces(f, config->interfaces, config->n_interfaces);
 	fprintf(f, "seed: 0x%016llx\n", (unsigned long long)config->seed);
-	fprintf(f, "probe: {interval: %s, multiplier: %u, hold: %s, cpu: ",
+	fprintf(f, "probe: {interval: %s, multiplier: %u, hold: %s, hold_max: %s, ",
 		duration_format(config->probe_interval_ns, interval, sizeof(interval)), config->probe_multiplier,
-		duration_format(config->probe_hold_ns, hold, sizeof(hold)));
+		duration_format(config->probe_hold_ns, hold, sizeof(hold)),
+		duration_format(config->probe_hold_max_ns, hold_max, sizeof(hold_max)));
+	if (config->probe_key_file[0]) {
+		fprintf(f, "key_file: ");
+		writer_text(f, config->probe_key_file);
+		fprintf(f, ", ");
+	}
+	fprintf(f, "cpu: ");
 	if (config->probe_cpu < 0)
 		fprintf(f, "auto}\n");
 	else

@@ -8,7 +8,7 @@
  * after parsing need. Anchors, aliases, tags and a second document are refused: what a line says is what it means.
  *
  * The parts: document.c (YAML to a tree of places), reader.c (a tree to typed values), config.c and agent_config.c
- * (the two files), address.c, duration.c. Tests: tests/golden, tests/unit/config_test.c, tests/unit/config_fuzz_test.c.
+ * (the two files), check.c, address.c, duration.c. Tests: tests/golden, tests/unit/config_test.c and config_fuzz_test.c.
  */
 #ifndef SHUNT_CORE_CONFIG_H
 #define SHUNT_CORE_CONFIG_H
@@ -62,7 +62,8 @@ struct config_check {
 	} type;
 	/* what a type doesn't have is 0 or "" */
 	uint64_t interval_ns; /* bfd: 3 ms .. 10 s, default 10 ms; tcp, http: 10 ms .. 1 h, default 1 s */
-	uint64_t timeout_ns; /* tcp, http: 10 ms .. 1 min, default 1 s */
+	uint64_t
+		timeout_ns; /* tcp, http: 10 ms .. 1 min, default 1 s; longer than the interval, it delays the next question */
 	uint32_t multiplier; /* bfd: 2 .. 255, default 3 */
 	uint32_t rise, fall; /* tcp, http: answers, failures in a row, 1 .. 100; defaults 2 and 3 */
 	uint16_t port; /* tcp, http: required, host order */

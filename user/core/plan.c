@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/check.h"
 #include "core/plan.h"
 
 /* ---- changes ---- */
@@ -108,6 +109,15 @@ static int backend_removed(const struct pool_pair *p, const struct config_backen
 		p, change(p->plan, PLAN_BACKEND_REMOVED, "backend", b->name, "removed", "from pool %s", p->pool));
 }
 
+static int check_changed(struct plan *plan, const struct config_backend *b, const struct config_backend *a)
+{
+	if (b->check.type == a->check.type)
+		return change(plan, PLAN_BACKEND_CHECK, "backend", a->name, "changed", "another check by %s",
+			      check_name(a->check.type));
+	return change(plan, PLAN_BACKEND_CHECK, "backend", a->name, "changed", "check %s becomes %s",
+		      check_name(b->check.type), check_name(a->check.type));
+}
+
 static int backend_pair(void *arg, const void *before, const void *after)
 {
 	const struct pool_pair *p = arg;
@@ -133,6 +143,8 @@ static int backend_pair(void *arg, const void *before, const void *after)
 		err = backend_of(p,
 				 change(p->plan, PLAN_BACKEND_FORWARD, "backend", a->name, "changed",
 					"forward %s becomes %s", forward_name(b->forward), forward_name(a->forward)));
+	if (!err && !check_equal(&b->check, &a->check))
+		err = backend_of(p, check_changed(p->plan, b, a));
 	return err;
 }
 
@@ -151,6 +163,9 @@ static int pool_pair(void *arg, const void *before, const void *after)
 	else if (b->n_slots != a->n_slots)
 		err = change(plan, PLAN_POOL_SLOTS, "pool", a->name, "changed", "slots %u becomes %u", b->n_slots,
 			     a->n_slots);
+	if (!err && before && after && b->max_soft_eject != a->max_soft_eject)
+		err = change(plan, PLAN_POOL_SOFT_EJECT, "pool", a->name, "changed", "max_soft_eject %u%% becomes %u%%",
+			     b->max_soft_eject, a->max_soft_eject);
 	if (err)
 		return err;
 	return pairs_walk(b->backends, b->n_backends, a->backends, a->n_backends, sizeof(*a->backends), backend_pair,
@@ -260,6 +275,12 @@ static int settings_compare(struct plan *plan, const struct config *b, const str
 			     b->probe_multiplier, a->probe_multiplier);
 	if (!err)
 		err = duration_change(plan, PLAN_PROBE, "probe.hold", b->probe_hold_ns, a->probe_hold_ns);
+	if (!err)
+		err = duration_change(plan, PLAN_PROBE, "probe.hold_max", b->probe_hold_max_ns, a->probe_hold_max_ns);
+	if (!err && strcmp(b->probe_key_file, a->probe_key_file) != 0)
+		err = change(plan, PLAN_PROBE, "config", "probe.key_file", "changed", "%s becomes %s",
+			     b->probe_key_file[0] ? b->probe_key_file : "none",
+			     a->probe_key_file[0] ? a->probe_key_file : "none");
 	if (!err && b->probe_cpu != a->probe_cpu)
 		err = change(plan, PLAN_PROBE, "config", "probe.cpu", "changed", "another CPU");
 	if (!err && b->detector != a->detector)

@@ -17,15 +17,17 @@
 enum plan_kind {
 	PLAN_INTERFACE_ADDED,
 	PLAN_INTERFACE_REMOVED,
-	PLAN_PROBE, /* interval, multiplier, hold, cpu or detector */
+	PLAN_PROBE, /* interval, multiplier, hold, hold_max, key_file, cpu or detector */
 	PLAN_FLOWS, /* closed or idle */
 	PLAN_POOL_ADDED, /* its backends are changes of their own */
 	PLAN_POOL_REMOVED,
 	PLAN_POOL_SLOTS, /* another number of slots */
+	PLAN_POOL_SOFT_EJECT, /* another max_soft_eject */
 	PLAN_BACKEND_ADDED,
 	PLAN_BACKEND_REMOVED,
 	PLAN_BACKEND_WEIGHT, /* weight or domain: the pool's table changes */
 	PLAN_BACKEND_FORWARD, /* the way to it changes */
+	PLAN_BACKEND_CHECK, /* how it is asked whether it lives; its own, or its pool's for it */
 	PLAN_VIP_ADDED,
 	PLAN_VIP_REMOVED,
 	PLAN_VIP_MOVED, /* another pool, or another part of its flows is hashed: their slots change */

@@ -282,6 +282,22 @@ int reader_address(const struct node *node, const char *what, struct shunt_addr 
 	return 0;
 }
 
+int reader_text(const struct node *node, const char *what, const char *start, const char *expected, char *out,
+		struct config_error *error)
+{
+	size_t length = 0;
+
+	if (node->kind == NODE_TEXT)
+		while (node->text[length] > ' ' && node->text[length] <= '~')
+			length++;
+	if (node->kind != NODE_TEXT || strncmp(node->text, start, strlen(start)) || !node->text[strlen(start)] ||
+	    node->text[length] || length >= CONFIG_PATH_MAX)
+		return reader_expected(node, what, error, "%s of at most %d printable characters", expected,
+				       CONFIG_PATH_MAX - 1);
+	memcpy(out, node->text, length + 1);
+	return 0;
+}
+
 /* Printable ASCII: it is shown in messages, and a path is no place for surprises. */
 int reader_socket(const struct node *node, void *out, struct config_error *error)
 {

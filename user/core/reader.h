@@ -55,6 +55,10 @@ int reader_duration(const struct node *node, const char *what, uint64_t min_ns, 
 /* An address of one host: not unspecified, multicast, loopback, link-local IPv6 or broadcast. */
 int reader_address(const struct node *node, const char *what, struct shunt_addr *out, struct config_error *error);
 
+/* Printable ASCII without spaces that begins with `start` ("an absolute path"); `out` has CONFIG_PATH_MAX bytes. */
+int reader_text(const struct node *node, const char *what, const char *start, const char *expected, char *out,
+		struct config_error *error);
+
 /* The path of a Unix socket: absolute, printable ASCII; `out` has CONFIG_SOCKET_MAX bytes. */
 int reader_socket(const struct node *node, void *out, struct config_error *error);
 
