@@ -105,7 +105,7 @@ $(BUILD)/tests/lib/netlink_tool: $(call obj,tests/lib/netlink_tool.c user/shuntd
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -lmnl -o $@
-$(BUILD)/tests/lib/segment_tool: $(call obj,tests/lib/segment_tool.c user/shuntd/outlet.c user/core/segment.c user/core/address.c)
+$(BUILD)/tests/lib/segment_tool: $(call obj,tests/lib/segment_tool.c user/shuntd/outlet.c $(addprefix user/core/,segment.c ip.c address.c))
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -o $@

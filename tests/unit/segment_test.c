@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * segment_test.c - the segments that make a client speak, byte by byte. What a real client answers: tests/net.
+ * segment_test.c - the packets that user space makes, byte by byte: segments that make a client speak, echoes. What real
+ * hosts answer: tests/net.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +13,7 @@
 #include <netinet/in.h>
 
 #include "core/config.h"
+#include "core/echo.h"
 #include "core/segment.h"
 
 static struct flow flow_of(const char *client, uint16_t client_port, const char *vip, uint16_t vip_port, uint32_t isn)
@@ -135,6 +137,70 @@ static void checksums_hold_for_all_sorts_of_numbers(void **state)
 	}
 }
 
+static const struct probe question = { .bfd = { .vers_diag = 0x20, .my_discriminator = 0x78563412 },
+				       .trailer = { .round = 7, .tag = 0xfedcba9876543210 } };
+
+static void an_echo_over_ipv4_goes_from_us_to_us(void **state)
+{
+	static const uint8_t addresses[] = { 192, 0, 2, 7, 192, 0, 2, 7 }, pseudo[] = { 0, IPPROTO_UDP, 0, 80 };
+	struct shunt_addr local;
+	uint8_t out[ECHO_BYTES_MAX];
+
+	(void)state;
+	assert_int_equal(address_parse(&local, "192.0.2.7"), 0);
+	assert_int_equal(echo_write(out, &local, 61785, 0xc0, &question), 100);
+	assert_int_equal(out[0], 0x45);
+	assert_int_equal(out[1], 0xc0);
+	assert_int_equal(be(out + 2, 2), 100);
+	assert_int_equal(out[8], 255);
+	assert_int_equal(out[9], IPPROTO_UDP);
+	assert_memory_equal(out + 12, addresses, 8);
+	assert_int_equal(checksum(out, 20, NULL, 0, NULL, 0), 0xffff);
+	assert_int_equal(be(out + 20, 2), 61785);
+	assert_int_equal(be(out + 22, 2), 3785);
+	assert_int_equal(be(out + 24, 2), 80);
+	assert_int_equal(checksum(out + 12, 8, pseudo, 4, out + 20, 80), 0xffff);
+	assert_memory_equal(out + 28, &question, sizeof(question));
+}
+
+static void an_echo_over_ipv6_is_the_same_behind_another_header(void **state)
+{
+	static const uint8_t pseudo[] = { 0, 0, 0, 80, 0, 0, 0, IPPROTO_UDP };
+	struct shunt_addr local;
+	uint8_t out[ECHO_BYTES_MAX];
+
+	(void)state;
+	assert_int_equal(address_parse(&local, "2001:db8::7"), 0);
+	assert_int_equal(echo_write(out, &local, 61785, 0xc0, &question), 120);
+	assert_int_equal(be(out, 4), 6U << 28 | 0xc0U << 20);
+	assert_int_equal(be(out + 4, 2), 80);
+	assert_int_equal(out[6], IPPROTO_UDP);
+	assert_int_equal(out[7], 255);
+	assert_memory_equal(out + 8, &local, 16);
+	assert_memory_equal(out + 24, &local, 16);
+	assert_int_equal(checksum(out + 8, 32, pseudo, 8, out + 40, 80), 0xffff);
+	assert_memory_equal(out + 48, &question, sizeof(question));
+}
+
+/* RFC 768: 0 says that there is no checksum, so a sum that comes to 0 is sent as 65535. */
+static void an_echo_always_has_a_checksum(void **state)
+{
+	struct probe probe = question;
+	struct shunt_addr local;
+	uint8_t out[ECHO_BYTES_MAX];
+	bool was_all_ones = false;
+
+	(void)state;
+	assert_int_equal(address_parse(&local, "192.0.2.7"), 0);
+	for (uint32_t i = 0; i < 65536; i++) {
+		probe.trailer.cause = (__be16)i;
+		echo_write(out, &local, 61785, 0xc0, &probe);
+		assert_int_not_equal(be(out + 26, 2), 0);
+		was_all_ones = was_all_ones || be(out + 26, 2) == 0xffff;
+	}
+	assert_true(was_all_ones);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -142,6 +208,9 @@ int main(void)
 		cmocka_unit_test(a_challenge_over_ipv6_is_the_same_behind_another_header),
 		cmocka_unit_test(a_refusal_resets_and_acknowledges_the_syn),
 		cmocka_unit_test(checksums_hold_for_all_sorts_of_numbers),
+		cmocka_unit_test(an_echo_over_ipv4_goes_from_us_to_us),
+		cmocka_unit_test(an_echo_over_ipv6_is_the_same_behind_another_header),
+		cmocka_unit_test(an_echo_always_has_a_checksum),
 	};
 
 	return cmocka_run_group_tests_name("segment", tests, NULL, NULL);
