@@ -149,9 +149,11 @@ static int backend_way(struct shuntd *s, const struct backend_run *b, struct nex
 {
 	int err = netlink_resolve(s->netlink, &b->conf.address, way);
 
-	if (!err && b->conf.forward == FORWARD_L2 && !way->on_link)
-		return -EMULTIHOP; /* rewriting the MAC reaches the gateway only, which would send the VIP's packet back */
-	if (!err && b->conf.forward == FORWARD_IPIP && !(way->local.w[0] | way->local.w[3]))
+	/* The gateway would send back what its MAC address alone leads to: the VIP's packet, or an echo, proving nothing. */
+	if (!err && (b->conf.forward == FORWARD_L2 || b->conf.check.type == CHECK_ECHO) && !way->on_link)
+		return -EMULTIHOP;
+	if (!err && (b->conf.forward == FORWARD_IPIP || b->conf.check.type == CHECK_ECHO) &&
+	    !(way->local.w[0] | way->local.w[3]))
 		return -EADDRNOTAVAIL;
 	return err;
 }
@@ -168,9 +170,9 @@ static const char *way_error(int err)
 	case -EOPNOTSUPP:
 		return "behind an interface that is not Ethernet";
 	case -EADDRNOTAVAIL:
-		return "no local address to write as the outer source";
+		return "no local address to write as the outer source, or to send an echo to";
 	case -EMULTIHOP:
-		return "behind a gateway, which forward l2 cannot pass";
+		return "behind a gateway, which neither forward l2 nor an echo can pass";
 	default:
 		return strerror(-err);
 	}
@@ -189,6 +191,8 @@ static void record_write(struct shuntd *s, struct backend_run *b, const struct n
 	memcpy(r->src_mac, way->src_mac, sizeof(r->src_mac));
 	r->local = way->local;
 	r->address = b->conf.address;
+	if (b->conf.check.type == CHECK_ECHO)
+		dataplane_sessions(s->dataplane)[b->id].address = way->local;
 	dataplane_add_egress(s->dataplane, way->ifindex);
 	__atomic_store_n(&r->egress_ifindex, way->ifindex, __ATOMIC_SEQ_CST);
 }
@@ -589,6 +593,20 @@ void backends_run(struct shuntd *s)
 
 /* ---- coming and going ---- */
 
+/* The session says how it is asked. An echo comes back to our own address, which is known with the backend's way. */
+static void session_open(struct session *session, const struct backend_run *b, uint32_t salt)
+{
+	uint32_t discriminator = (salt & ~(SHUNT_MAX_BACKENDS - 1U)) | b->id;
+	enum config_check_type type = b->conf.check.type;
+
+	session->kind = type == CHECK_HEARTBEAT ? SESSION_HEARTBEAT
+			: type == CHECK_ECHO    ? SESSION_ECHO
+						: SESSION_CHECKED;
+	session->your_discriminator = type == CHECK_ECHO ? discriminator : reflector_discriminator(&b->conf.address);
+	session->address = type == CHECK_ECHO ? b->nexthop.local : b->conf.address;
+	__atomic_store_n(&session->discriminator, discriminator, __ATOMIC_RELEASE);
+}
+
 int backend_join(struct shuntd *s, struct backend_run *b)
 {
 	struct session *session = &dataplane_sessions(s->dataplane)[b->id];
@@ -599,13 +617,26 @@ int backend_join(struct shuntd *s, struct backend_run *b)
 		return -EIO;
 	dataplane_forget_backend(s->dataplane, b->id);
 	memset(session, 0, sizeof(*session));
-	session->your_discriminator = reflector_discriminator(&b->conf.address);
-	session->address = b->conf.address;
-	__atomic_store_n(&session->discriminator, (salt & ~(SHUNT_MAX_BACKENDS - 1U)) | b->id, __ATOMIC_RELEASE);
+	session_open(session, b, salt);
 	if (d->n_sessions < b->id)
 		d->n_sessions = b->id;
 	word_seen(b, BACKEND_WORD(BACKEND_DOWN, VERDICT_JOINING), clock_ns(CLOCK_MONOTONIC));
 	__atomic_store_n(&record(s, b)->word, b->last_word, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
+/* What was answered and asked stays: rounds are numbered on, and the prober writes `asked` meanwhile. */
+int backend_ask_anew(struct shuntd *s, struct backend_run *b)
+{
+	struct session *session = &dataplane_sessions(s->dataplane)[b->id];
+	uint32_t salt;
+
+	if (getrandom(&salt, sizeof(salt), 0) != sizeof(salt))
+		return -EIO;
+	__atomic_store_n(&session->discriminator, 0, __ATOMIC_SEQ_CST);
+	session->engine = ENGINE_UNKNOWN;
+	session->flags = session->version = session->in_flight = session->queued = 0;
+	session_open(session, b, salt);
 	return 0;
 }
 

@@ -15,6 +15,12 @@
 /* A session and a record for a backend that was added: it joins. The prober is told by whoever calls. 0 or -errno. */
 int backend_join(struct shuntd *shuntd, struct backend_run *backend);
 
+/*
+ * Its check is of another type: it is asked so when the prober has been told, by whoever calls and at once. Its state
+ * stays what it is until answers, or their absence, make another of it. 0 or -errno.
+ */
+int backend_ask_anew(struct shuntd *shuntd, struct backend_run *backend);
+
 /* Whether it alone is up in its pool: to drain it leaves new flows to nobody. Allowed, with a warning. */
 bool backends_is_last(const struct shuntd *shuntd, const struct backend_run *backend);
 

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
@@ -243,8 +244,15 @@ static int run(struct shuntd *s)
 		fprintf(stderr, "%s\n", line);
 		return 1;
 	}
+	if (getrandom(&s->keys.echo, sizeof(s->keys.echo), 0) != sizeof(s->keys.echo))
+		return fail("getrandom", strerror(errno));
+	if (config_keys(&s->keys, s->config, line, sizeof(line)))
+		return fail(NULL, line);
 	if (dataplane_open(&s->dataplane, &dataplane, &why))
 		return fail(NULL, why);
+	err = dataplane_set_keys(s->dataplane, &s->keys);
+	if (err)
+		return fail("probe keys", strerror(-err));
 	err = journal_open(&s->journal, s);
 	if (err)
 		return fail("journal",
@@ -265,6 +273,7 @@ static int run(struct shuntd *s)
 	prober.backends = dataplane_backends(s->dataplane);
 	prober.settings = (struct prober_settings){ .interval_ns = s->config->probe_interval_ns,
 						    .multiplier = s->config->probe_multiplier,
+						    .keys = s->keys,
 						    .judge = s->detector == DETECTOR_CONTROLLER };
 	prober.cpu = cpu;
 	if (prober_start(&s->prober, &prober, &why))

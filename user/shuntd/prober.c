@@ -10,6 +10,8 @@
 #include <arpa/inet.h>
 #include <endian.h>
 #include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
@@ -18,6 +20,7 @@
 #include <unistd.h>
 
 #include "core/config.h"
+#include "core/echo.h"
 #include "shunt/detect.h"
 #include "shunt/heartbeat.h"
 
@@ -25,12 +28,13 @@
 #define PROBER_TOS 0xc0 /* DSCP CS6: network control, RFC 2474 4.2.2.2 */
 #define NS_PER_S 1000000000ULL
 
-/* Sockets of one family, one a source port. */
+/* Sockets of one family, one a source port; of echoes, whose ports are in the packet, only one. */
 struct outlets {
 	int fd[PROBE_SOURCE_PORTS];
-	bool open;
+	unsigned n;
 };
 
+/* Sessions that are asked through the same sockets: all of an address family, or all echoes. */
 struct family {
 	const struct outlets *outlets;
 	struct mmsghdr *messages; /* one a session of this family */
@@ -44,8 +48,9 @@ struct family {
 struct questions {
 	struct questions *older; /* in `retired` */
 	struct prober_settings settings;
-	struct family v4, v6;
-	struct probe *probes; /* by backend id, the bytes on the wire */
+	struct family v4, v6, echo;
+	struct probe *probes; /* by backend id, the bytes on the wire; of an echo without what is before them: */
+	uint8_t (*echoes)[ECHO_BYTES_MAX]; /* by place in `echo` */
 	struct iovec *iov;
 	struct sockaddr_storage *to;
 };
@@ -56,7 +61,7 @@ struct prober {
 	pthread_t thread;
 	bool started;
 	atomic_bool stop;
-	struct outlets v4, v6; /* opened when the first backend of the family is to be asked */
+	struct outlets v4, v6, echo; /* opened when the first backend of the family is to be asked */
 	struct questions *questions; /* the thread's, once it runs */
 	_Atomic(struct questions *) next; /* to be taken up with the next round */
 	_Atomic(struct questions *) retired; /* to be freed by the main loop */
@@ -68,6 +73,19 @@ static uint64_t now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+/* Takes IP packets and the MAC addresses that they go to; protocol 0: receives nothing (packet(7)). */
+static int echo_socket_open(void)
+{
+	static const int control = 6;
+	int err, fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0 || !setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &control, sizeof(control)))
+		return fd < 0 ? -errno : fd;
+	err = -errno;
+	close(fd);
+	return err;
 }
 
 static int socket_open(int family, uint16_t port)
@@ -103,36 +121,42 @@ static int socket_open(int family, uint16_t port)
 static int outlets_open(struct outlets *outlets, int family, const char **why)
 {
 	static char sentence[128];
+	unsigned n = family == AF_PACKET ? 1 : PROBE_SOURCE_PORTS;
 
-	for (int i = 0; !outlets->open && i < PROBE_SOURCE_PORTS; i++) {
-		if (outlets->fd[i] < 0)
-			outlets->fd[i] = socket_open(family, (uint16_t)(PROBE_SOURCE_PORT + i));
-		if (outlets->fd[i] < 0) {
-			snprintf(sentence, sizeof(sentence), "cannot probe from UDP port %d (%s)%s",
-				 PROBE_SOURCE_PORT + i, strerror(-outlets->fd[i]),
-				 outlets->fd[i] == -EADDRINUSE ? ": does another shuntd run here?" : "");
-			*why = sentence;
-			return outlets->fd[i];
-		}
+	for (; outlets->n < n; outlets->n++) {
+		uint16_t port = (uint16_t)(PROBE_SOURCE_PORT + outlets->n);
+		int fd = family == AF_PACKET ? echo_socket_open() : socket_open(family, port);
+
+		outlets->fd[outlets->n] = fd;
+		if (fd >= 0)
+			continue;
+		if (family == AF_PACKET)
+			snprintf(sentence, sizeof(sentence), "cannot send echoes (%s)%s", strerror(-fd),
+				 fd == -EPERM ? ": CAP_NET_RAW is needed" : "");
+		else
+			snprintf(sentence, sizeof(sentence), "cannot probe from UDP port %u (%s)%s", port,
+				 strerror(-fd), fd == -EADDRINUSE ? ": does another shuntd run here?" : "");
+		*why = sentence;
+		return fd;
 	}
-	outlets->open = true;
 	return 0;
 }
 
 static void outlets_close(struct outlets *outlets)
 {
-	for (int i = 0; i < PROBE_SOURCE_PORTS; i++)
-		if (outlets->fd[i] >= 0)
-			close(outlets->fd[i]);
+	while (outlets->n)
+		close(outlets->fd[--outlets->n]);
 }
 
-/* Ids that nobody has lie between those in use. */
+/* Ids that nobody has lie between those in use. AF_PACKET: echoes. */
 static bool session_is_of(const struct session *s, int family)
 {
-	return s->discriminator && address_is_v4(&s->address) == (family == AF_INET);
+	int its = s->kind == SESSION_ECHO ? AF_PACKET : address_is_v4(&s->address) ? AF_INET : AF_INET6;
+
+	return s->discriminator && s->kind != SESSION_CHECKED && its == family;
 }
 
-/* What one session is asked, and where. */
+/* What one session is asked, and where; where an echo goes is filled in with each round. */
 static void question_make(struct questions *q, const struct session *s, uint32_t id, struct msghdr *m)
 {
 	struct sockaddr_in *a4 = (struct sockaddr_in *)&q->to[id];
@@ -150,6 +174,13 @@ static void question_make(struct questions *q, const struct session *s, uint32_t
 		.trailer = { .magic = htonl(PROBE_MAGIC), .version = PROBE_VERSION },
 	};
 	q->iov[id] = (struct iovec){ &q->probes[id], sizeof(struct probe) };
+	*m = (struct msghdr){ .msg_name = &q->to[id],
+			      .msg_namelen = sizeof(struct sockaddr_ll),
+			      .msg_iov = &q->iov[id],
+			      .msg_iovlen = 1 };
+	if (s->kind == SESSION_ECHO)
+		return;
+	m->msg_namelen = is_v4 ? sizeof(*a4) : sizeof(*a6);
 	if (is_v4) {
 		*a4 = (struct sockaddr_in){ .sin_family = AF_INET,
 					    .sin_port = htons(SBFD_PORT),
@@ -158,17 +189,13 @@ static void question_make(struct questions *q, const struct session *s, uint32_t
 		*a6 = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = htons(SBFD_PORT) };
 		memcpy(&a6->sin6_addr, &s->address, 16);
 	}
-	*m = (struct msghdr){ .msg_name = &q->to[id],
-			      .msg_namelen = is_v4 ? sizeof(*a4) : sizeof(*a6),
-			      .msg_iov = &q->iov[id],
-			      .msg_iovlen = 1 };
 }
 
 static int family_open(struct family *f, struct questions *q, const struct prober *p, int family)
 {
 	uint32_t n_sessions = p->o.detector->n_sessions;
 
-	f->outlets = family == AF_INET ? &p->v4 : &p->v6;
+	f->outlets = family == AF_PACKET ? &p->echo : family == AF_INET ? &p->v4 : &p->v6;
 	for (uint32_t id = 1; id <= n_sessions; id++)
 		f->n += session_is_of(&p->o.sessions[id], family);
 	if (!f->n)
@@ -204,7 +231,9 @@ static void questions_free(struct questions *q)
 
 		family_close(&q->v4);
 		family_close(&q->v6);
+		family_close(&q->echo);
 		free(q->probes);
+		free(q->echoes);
 		free(q->iov);
 		free(q->to);
 		free(q);
@@ -231,6 +260,12 @@ static int questions_make(struct questions **out, struct prober *p, const struct
 		err = family_open(&q->v4, q, p, AF_INET);
 	if (!err)
 		err = family_open(&q->v6, q, p, AF_INET6);
+	if (!err)
+		err = family_open(&q->echo, q, p, AF_PACKET);
+	if (!err && q->echo.n) {
+		q->echoes = calloc(q->echo.n, sizeof(*q->echoes));
+		err = q->echoes ? outlets_open(&p->echo, AF_PACKET, why) : -ENOMEM;
+	}
 	if (!err && q->v4.n)
 		err = outlets_open(&p->v4, AF_INET, why);
 	if (!err && q->v6.n)
@@ -262,6 +297,46 @@ static void questions_take_up(struct prober *p, struct questions *q)
 		;
 }
 
+/*
+ * The echo of this round, along the way that shuntd keeps in the backend's record. False: there is none, or it is just
+ * being written (backends.c: the interface is 0 meanwhile).
+ */
+static bool echo_lead(struct family *f, struct prober *p, unsigned i, uint64_t round)
+{
+	struct questions *q = p->questions;
+	const struct backend *b = &p->o.backends[f->ids[i]];
+	struct sockaddr_ll *to = (struct sockaddr_ll *)&q->to[f->ids[i]];
+	uint32_t ifindex = __atomic_load_n(&b->egress_ifindex, __ATOMIC_ACQUIRE);
+	struct shunt_addr local = b->local;
+
+	*to = (struct sockaddr_ll){ .sll_family = AF_PACKET,
+				    .sll_protocol = htons(address_is_v4(&local) ? ETH_P_IP : ETH_P_IPV6),
+				    .sll_ifindex = (int)ifindex,
+				    .sll_halen = ETH_ALEN };
+	memcpy(to->sll_addr, b->dst_mac, ETH_ALEN);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	if (!ifindex || __atomic_load_n(&b->egress_ifindex, __ATOMIC_RELAXED) != ifindex)
+		return false;
+	q->iov[f->ids[i]] =
+		(struct iovec){ q->echoes[i], echo_write(q->echoes[i], &local,
+							 (uint16_t)(PROBE_SOURCE_PORT + round % PROBE_SOURCE_PORTS),
+							 PROBER_TOS, &q->probes[f->ids[i]]) };
+	return true;
+}
+
+/* The question of this round, signed. False: it can't be asked. */
+static bool question_lead(struct family *f, struct prober *p, unsigned i, uint64_t round)
+{
+	struct probe *probe = &p->questions->probes[f->ids[i]];
+	const struct probe_keys *keys = &p->questions->settings.keys;
+	bool is_echo = f == &p->questions->echo;
+
+	probe->trailer.round = htobe64(round);
+	if (is_echo || keys->n)
+		probe->trailer.tag = probe_tag(is_echo ? &keys->echo : &keys->key[0], probe);
+	return !is_echo || echo_lead(f, p, i, round);
+}
+
 /* Ask this family's backends; a message the kernel refuses is passed over and was not asked. */
 static void family_ask(struct family *f, struct prober *p, uint64_t round)
 {
@@ -274,17 +349,19 @@ static void family_ask(struct family *f, struct prober *p, uint64_t round)
 		struct session *s = &p->o.sessions[id];
 
 		__atomic_store_n(&s->asked, s->asked & ~bit, __ATOMIC_RELAXED);
-		if (!__atomic_load_n(&s->discriminator, __ATOMIC_RELAXED))
-			continue; /* it has been given up meanwhile */
+		if (__atomic_load_n(&s->discriminator, __ATOMIC_RELAXED) !=
+		    ntohl(p->questions->probes[id].bfd.my_discriminator))
+			continue; /* it has been given up meanwhile, or is asked otherwise from the next questions on */
 		if (BACKEND_WORD_STATE(word) == BACKEND_DOWN && (round + id) % PROBER_SLOW &&
 		    atomic_load(&p->stats.full_rounds) == PROBER_FULL_ROUNDS)
 			continue;
-		p->questions->probes[id].trailer.round = htobe64(round);
+		if (!question_lead(f, p, i, round))
+			continue;
 		f->batch[n] = f->messages[i];
 		f->batch_ids[n++] = id;
 	}
 	while (done < n) {
-		int sent = sendmmsg(f->outlets->fd[round % PROBE_SOURCE_PORTS], f->batch + done, n - done, 0);
+		int sent = sendmmsg(f->outlets->fd[round % f->outlets->n], f->batch + done, n - done, 0);
 
 		if (sent <= 0) {
 			atomic_fetch_add(&p->stats.send_errors, 1);
@@ -310,6 +387,7 @@ static void ask(struct prober *p, uint64_t round)
 	__atomic_store_n(&t->round, round, __ATOMIC_RELEASE);
 	family_ask(&p->questions->v4, p, round);
 	family_ask(&p->questions->v6, p, round);
+	family_ask(&p->questions->echo, p, round);
 	__atomic_store_n(&d->round, round, __ATOMIC_RELEASE);
 	took = now_ns() - start;
 	atomic_store(&p->stats.send_ns, took);
@@ -434,8 +512,6 @@ int prober_start(struct prober **out, const struct prober_options *options, cons
 	*why = "no memory for the prober";
 	if (!p)
 		return -ENOMEM;
-	for (int i = 0; i < PROBE_SOURCE_PORTS; i++)
-		p->v4.fd[i] = p->v6.fd[i] = -1;
 	p->o = *options;
 	err = questions_make(&q, p, &options->settings, why);
 	if (err)
@@ -508,6 +584,7 @@ void prober_stop(struct prober *p)
 		pthread_join(p->thread, NULL);
 	outlets_close(&p->v4);
 	outlets_close(&p->v6);
+	outlets_close(&p->echo);
 	questions_free(p->questions);
 	questions_free(p->next);
 	questions_free(p->retired);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * prober.h - the thread that asks: one round of probes every interval, from one pinned real-time thread. With
- * `detector: controller` it runs the verdict rule too, half-way between its rounds.
+ * `detector: controller` it runs the verdict rule too, half-way between its rounds. It asks the sessions SESSION_HEARTBEAT
+ * and SESSION_ECHO; the way of an echo it takes from its backend's record, round after round.
  *
  * Writes: detector.round and rounds[], session.asked*; the detector's parameters, and with them pardoned_round, when
  * they change. Reads: session.answered*.
@@ -14,6 +15,7 @@
 #include <stdint.h>
 
 #include "shunt/abi.h"
+#include "shunt/heartbeat.h"
 
 struct prober;
 
@@ -27,13 +29,14 @@ struct prober_settings {
 	uint64_t interval_ns; /* between rounds */
 	uint32_t multiplier;
 	bool judge; /* detector: controller */
+	struct probe_keys keys; /* what probes and echoes are signed with */
 };
 
 struct prober_options {
 	struct detector *detector; /* shared with BPF */
 	struct session
 		*sessions; /* SHUNT_MAX_BACKENDS of them; of ids 1 .. detector->n_sessions those with a discriminator */
-	struct backend *backends; /* words flipped when it judges */
+	struct backend *backends; /* words flipped when it judges; the echoes' ways */
 	struct prober_settings settings;
 	int cpu; /* to be pinned to; -1: not pinned */
 	void (*on_event)(void *arg, const struct event *event); /* from the prober's thread, when it judges */
@@ -54,7 +57,7 @@ struct prober_stats {
 int prober_start(struct prober **out, const struct prober_options *options, const char **why);
 
 /*
- * Other settings, other sessions: the thread takes them up before its next round, without a gap, and what was asked
+ * Other settings, keys, sessions: the thread takes them up before its next round, without a gap, and what was asked
  * before convicts nobody. A session may be given up (discriminator 0) without it. 0 or -errno with *why.
  */
 int prober_update(struct prober *p, const struct prober_settings *settings, const char **why);

@@ -17,6 +17,7 @@
 
 #include <arpa/inet.h>
 
+#include "common/key_file.h"
 #include "core/plan.h"
 #include "shuntd/backends.h"
 
@@ -100,6 +101,14 @@ int config_check(const struct shuntd *s, const struct config *config, char *why,
 			return -EADDRNOTAVAIL;
 		}
 	}
+	return 0;
+}
+
+int config_keys(struct probe_keys *keys, const struct config *config, char *why, size_t why_size)
+{
+	if (*config->probe_key_file)
+		return key_file_read(keys, config->probe_key_file, why, why_size);
+	*keys = (struct probe_keys){ .echo = keys->echo };
 	return 0;
 }
 
@@ -347,12 +356,39 @@ static void apply_kind(struct shuntd *s, const struct plan *plan, enum plan_kind
 			fn(s, &plan->changes[i]);
 }
 
-/* Whom to ask, how often, on which CPU, and who judges. */
+/* Another type of check. Another interval or port of the same is the checker's. */
+static void backend_check(struct shuntd *s, const struct plan_change *c)
+{
+	struct backend_run *b = backend_find(s, c->name);
+	enum config_check_type before = b ? b->conf.check.type : CHECK_HEARTBEAT;
+	int err = 0;
+
+	backend_change(s, c);
+	if (b && b->conf.check.type != before)
+		err = backend_ask_anew(s, b);
+	if (err)
+		failed(s, c, err);
+}
+
+/* What signs and what is accepted: the receiver takes the new ones before the first probe bears them. */
+static void keys_apply(struct shuntd *s, const struct probe_keys *keys)
+{
+	int err = dataplane_set_keys(s->dataplane, keys);
+
+	if (err)
+		ledger_add(s->ledger, 0, "shuntd", "self", "probe keys not changed", strerror(-err), NULL);
+	else
+		s->keys = *keys;
+}
+
+/* Whom to ask, how often, signed with what, on which CPU, and who judges. */
 static void prober_apply(struct shuntd *s)
 {
 	struct detector *d = dataplane_detector(s->dataplane);
 	const struct config *c = s->config;
-	struct prober_settings settings = { .interval_ns = c->probe_interval_ns, .multiplier = c->probe_multiplier };
+	struct prober_settings settings = { .interval_ns = c->probe_interval_ns,
+					    .multiplier = c->probe_multiplier,
+					    .keys = s->keys };
 	enum config_detector before = s->detector;
 	const char *why = "";
 	int cpu = config_cpu(c), err;
@@ -377,8 +413,8 @@ static void prober_apply(struct shuntd *s)
 	s->cpu = cpu;
 }
 
-/* The changes as sentences, and each in the ledger. */
-static json_t *changes_tell(struct shuntd *s, const struct plan *plan)
+/* The changes as sentences, and each in the ledger. Of keys no more than that they are others. */
+static json_t *changes_tell(struct shuntd *s, const struct plan *plan, const struct probe_keys *keys)
 {
 	json_t *list = json_array();
 	char text[256];
@@ -389,11 +425,18 @@ static json_t *changes_tell(struct shuntd *s, const struct plan *plan)
 		json_array_append_new(list, json_string(plan_change_text(c, text, sizeof(text))));
 		ledger_add(s->ledger, 0, c->object, c->name, c->what, c->detail, NULL);
 	}
+	if (memcmp(keys, &s->keys, sizeof(*keys)) != 0) {
+		json_array_append_new(list, json_string("probe keys: changed"));
+		ledger_add(s->ledger, 0, "config", "probe.key_file", "changed", "other keys",
+			   json_pack("{s:I}", "keys", (json_int_t)keys->n));
+	}
 	return list;
 }
 
-static void apply(struct shuntd *s, const struct plan *plan)
+static void apply(struct shuntd *s, const struct plan *plan, const struct probe_keys *keys)
 {
+	bool new_keys = memcmp(keys, &s->keys, sizeof(*keys));
+
 	apply_kind(s, plan, PLAN_POOL_ADDED, pool_add);
 	apply_kind(s, plan, PLAN_BACKEND_REMOVED, backend_remove);
 	apply_kind(s, plan, PLAN_BACKEND_ADDED, backend_add);
@@ -407,7 +450,11 @@ static void apply(struct shuntd *s, const struct plan *plan)
 		pool->n_slots_wanted = s->config->pools[i].n_slots;
 		pool->stale = pool->stale || pool->n_slots_wanted != pool->n_slots;
 	}
-	if (plan_count(plan, PLAN_BACKEND_ADDED) || plan_count(plan, PLAN_PROBE))
+	if (new_keys)
+		keys_apply(s, keys);
+	apply_kind(s, plan, PLAN_BACKEND_CHECK, backend_check);
+	if (plan_count(plan, PLAN_BACKEND_ADDED) || plan_count(plan, PLAN_PROBE) ||
+	    plan_count(plan, PLAN_BACKEND_CHECK) || new_keys)
 		prober_apply(s);
 	backends_resolve(s);
 	apply_kind(s, plan, PLAN_POOL_ADDED, pool_begin);
@@ -422,6 +469,7 @@ int shuntd_reload(struct shuntd *s, bool force, json_t **changes, char *why, siz
 	struct config *after = NULL, *before = s->config;
 	struct plan plan = { 0 };
 	char(*modes)[16] = NULL, reason[400];
+	struct probe_keys keys = s->keys;
 	int err;
 
 	*changes = NULL;
@@ -439,6 +487,7 @@ int shuntd_reload(struct shuntd *s, bool force, json_t **changes, char *why, siz
 		goto out;
 	}
 	err = config_check(s, after, why, why_size);
+	err = err ? err : config_keys(&keys, after, why, why_size);
 	err = err ? err : interfaces_attach(s, after, &modes, why, why_size);
 	if (err)
 		goto out;
@@ -450,8 +499,8 @@ int shuntd_reload(struct shuntd *s, bool force, json_t **changes, char *why, siz
 	s->reload_retry_ns = 0;
 	free(s->xdp_mode);
 	s->xdp_mode = modes;
-	*changes = changes_tell(s, &plan);
-	apply(s, &plan);
+	*changes = changes_tell(s, &plan, &keys);
+	apply(s, &plan, &keys);
 	config_free(before);
 	for (size_t i = 0; force && i < s->n_backends; i++) /* those of a reload before too */
 		if (s->backends[i]->draining == VERDICT_REMOVED)

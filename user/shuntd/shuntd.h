@@ -12,6 +12,7 @@
 #include "core/admission.h"
 #include "core/config.h"
 #include "core/table.h"
+#include "shunt/heartbeat.h"
 #include "shuntd/dataplane.h"
 #include "shuntd/ledger.h"
 #include "shuntd/netlink.h"
@@ -80,6 +81,7 @@ struct forgetting {
 struct shuntd {
 	const char *config_path;
 	struct config *config; /* the newest that was applied */
+	struct probe_keys keys; /* of its probe.key_file as it was read then; that of echoes is drawn at the start */
 	struct dataplane *dataplane;
 	struct netlink *netlink;
 	struct prober *prober;
