@@ -14,10 +14,13 @@
  *                   on_failure,syn_limit}]            args {"name"}
  *                   port 0: every port; syn_limit: {rate,burst,prefix,action} or null
  *   backend show  [{name,pool,id,address,forward,weight,domain,state,verdict,since,since_ns,packets,bytes,new_flows,
- *                   egress,mac,mtu,local,live,detours,draining,deadline_us,drained,cut}]        args {"name"}
+ *                   egress,mac,mtu,local,live,detours,draining,deadline_us,drained,cut,hold_us,hold_left_us}]
+ *                                                     args {"name"}
  *                   egress, mac, mtu, local: null while unresolved; live: open flows that it serves; detours: flows whose
  *                   slot it owns and that are looked up; draining: why, or null; deadline_us: until the rest is cut, or
- *                   null; drained: true when its draining is over; cut: flows that were reset at the deadline, or null
+ *                   null; drained: true when its draining is over; cut: flows that were reset at the deadline, or null;
+ *                   hold_us: it is down and has to answer for so long before it is up; hold_left_us: what is left of
+ *                   that, null while it doesn't answer
  *   backend drain {name,state,live,draining,deadline_us,drained,cut,notes:["..."],text}
  *                                                     args {"name","within_ns":N}: what is left by then is reset. Not
  *                   waited for: `backend show` tells how it goes. notes: what is unusual about it

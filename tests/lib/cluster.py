@@ -25,15 +25,17 @@ class Cluster(Topology):
         (self.directory / name).write_text(text)
         return self.directory / name
 
-    def config(self, forward="ipip", family=4, detector="kernel", interval="100us", hold="1s", pools=None, vips=None):
-        """A shunt.yaml for this network: one pool of all backends, a TCP and a UDP VIP for each family."""
+    def config(self, forward="ipip", family=4, detector="kernel", interval="100us", hold="1s", hold_max=None, pools=None, vips=None,
+               more=""):
+        """A shunt.yaml for this network: one pool of all backends, a TCP and a UDP VIP for each family. No damping unless there
+        is a hold_max; `more`: lines of the pool."""
         backends = "\n".join(f"      - {{name: {b.name}, address: '{b.ipv4 if family == 4 else b.ipv6}'}}" for b in self.backends)
         vips = vips or "\n".join(
             f"  - {{name: {name}{v}, address: '{address}', protocol: {protocol}, port: {PORT}, pool: gpus}}"
             for name, protocol in (("chat", "tcp"), ("pulse", "udp")) for v, address in ((4, VIP4), (6, VIP6)))
-        pools = pools or f"  - name: gpus\n    forward: {forward}\n    backends:\n{backends}"
+        pools = pools or f"  - name: gpus\n    forward: {forward}\n{more}    backends:\n{backends}"
         return (f"interfaces: [eth0]\nseed: 0x5eed0123456789ab\n"
-                f"probe: {{interval: {interval}, multiplier: 3, hold: {hold}}}\ndetector: {detector}\n"
+                f"probe: {{interval: {interval}, multiplier: 3, hold: {hold}, hold_max: {hold_max or hold}}}\ndetector: {detector}\n"
                 f"control: {{socket: {self.socket}}}\nvips:\n{vips}\npools:\n{pools}\n")
 
     def start_agent(self, host, more=""):

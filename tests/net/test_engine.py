@@ -66,11 +66,11 @@ class Scene:
         self.victims.append(Victim(self.cluster.backends[0], *options))
         return self.victims[-1]
 
-    def begin(self, engine=f"{{listen: {PORT}, worker_age: 0s}}", *options):
-        """All of it, until both backends are up. The time then, and the engine."""
+    def begin(self, engine=f"{{listen: {PORT}, worker_age: 0s}}", *options, more=""):
+        """All of it, until both backends are up. The time then, and the engine. `more`: lines of the pool."""
         victim = self.victim(*options)
         self.agent_start(engine)
-        self.start_shuntd(self.cluster.config(interval="1ms", hold=HOLD))
+        self.start_shuntd(self.cluster.config(interval="1ms", hold=HOLD, more=more))
         return time.monotonic_ns(), victim
 
     def down(self, since_ns, why="dead"):
@@ -223,10 +223,11 @@ def test_engine_is_loading_until_it_first_says_that_it_is_ready(scene):
     assert scene.said() == "serving"
 
 
-def test_health_of_every_engine_at_once_ejects_half_at_the_most(scene):
+@pytest.mark.parametrize("share, n_draining", [("49%", 0), ("50%", 1), ("100%", 2)])
+def test_health_of_every_engine_at_once_ejects_as_many_as_may_be(scene, share, n_draining):
     """gpu2's agent watches the same stub's health, so both are not ready at once."""
     cluster, (_, gpu2) = scene.cluster, scene.cluster.backends
-    begun_ns, victim = scene.begin(HEALTH)
+    begun_ns, victim = scene.begin(HEALTH, more=f"    max_soft_eject: {share}\n")
     second = Victim(gpu2)
     config = cluster.write("agent-second.yaml", (cluster.directory / "agent-gpu1.yaml").read_text())
     stop(cluster.agents["gpu2"])
@@ -235,10 +236,14 @@ def test_health_of_every_engine_at_once_ejects_half_at_the_most(scene):
         cluster.wait_states()
         for v in (victim, second):
             v.do("health 503")
-        kept = wait_for(lambda: cluster.events(begun_ns, object="backend", what="kept"), "the one that is kept")[0]
+
+        def ends():
+            kept, draining = ({e["name"] for e in cluster.events(begun_ns, object="backend", what=what)} for what in ("kept", "draining"))
+            return kept | draining == {"gpu1", "gpu2"} and (kept, draining)
+        kept, draining = wait_for(ends, "an end for each")
         scene.asked_anew()
-        other = {"gpu1": "gpu2", "gpu2": "gpu1"}[kept["name"]]
-        assert cluster.states() == {kept["name"]: "up", other: "draining"}
+        assert len(draining) == n_draining and not kept & draining
+        assert cluster.states() == {name: "draining" if name in draining else "up" for name in ("gpu1", "gpu2")}
     finally:
         second.end()
         stop(cluster.agents["gpu2"])

@@ -69,6 +69,18 @@ def test_the_verdict_names_its_witness(cluster, shuntd, config, detector):
     assert event["evidence"]["witness"] in ("gpu1", "gpu2", "gpu3")
 
 
+def test_a_backend_that_falls_again_soon_is_held_for_longer_each_time(cluster, shuntd, config):
+    shuntd(config(hold="100ms", hold_max="250ms"))
+    for hold_ms in (100, 200, 250, 250):
+        begun_ns = cluster.plug.unplug("gpu2")
+        cluster.wait_states(gpu2="down")
+        assert cluster.shunt("backend", "show", "gpu2")[0]["hold_us"] == hold_ms * 1000
+        cluster.plug.plug("gpu2")
+        up = wait_for(lambda: cluster.events(begun_ns, object="backend", name="gpu2", what="up"), "gpu2 back up")[0]
+        assert up["evidence"]["hold_ms"] == hold_ms
+    assert cluster.shunt("backend", "show", "gpu2")[0]["hold_us"] is None
+
+
 def test_two_backends_die_in_either_order_and_the_flows_go_the_same_way(cluster, shuntd, config):
     shuntd(config(hold="100ms"))
     ends = []

@@ -111,6 +111,12 @@ const char *backend_verdict_name(uint32_t word)
 	return names[BACKEND_WORD_VERDICT(word)];
 }
 
+struct admission_limits backends_limits(const struct shuntd *s)
+{
+	(void)s;
+	return (struct admission_limits){ .gap_ns = 1, .hold_ns = 1000000000, .hold_max_ns = 60000000000 };
+}
+
 struct backend_flows *dataplane_backend_flows(struct dataplane *dp)
 {
 	(void)dp;
@@ -530,7 +536,7 @@ static void every_key_of_the_contract_is_in_its_result(void **state)
 		  "syn_limit" },
 		{ "{\"object\":\"backend\",\"command\":\"show\"}",
 		  "name pool id address forward weight domain state verdict since since_ns packets bytes new_flows "
-		  "egress mac mtu local live detours draining deadline_us drained cut" },
+		  "egress mac mtu local live detours draining deadline_us drained cut hold_us hold_left_us" },
 		{ "{\"object\":\"backend\",\"command\":\"drain\",\"args\":{\"name\":\"gpu1\",\"within_ns\":1000000000}"
 		  "}",
 		  "name state live notes text draining deadline_us drained cut" },
@@ -600,6 +606,33 @@ static void unknown_values_are_null(void **state)
 		free(keys);
 		json_decref(reply);
 	}
+}
+
+/* What is left of a hold is told once it answers; nothing is, of one that is up. */
+static void a_backend_that_is_down_shows_its_hold(void **state)
+{
+	static const char request[] = "{\"object\":\"backend\",\"command\":\"show\",\"args\":{\"name\":\"gpu2\"}}";
+	struct admission *admission = &rig.s.backends[1]->admission;
+	json_t *reply, *object;
+
+	(void)state;
+	admission->up_since_ns = 1;
+	admission->n_falls = 7;
+	for (int answering = 0; answering < 2; answering++) {
+		set_up(2, false);
+		admission->answering_since_ns = answering ? 1 : 0;
+		reply = ask(request);
+		object = json_array_get(json_object_get(reply, "result"), 0);
+		assert_int_equal(json_integer_value(json_object_get(object, "hold_us")), 60000000);
+		assert_int_equal(json_is_integer(json_object_get(object, "hold_left_us")), answering);
+		json_decref(reply);
+	}
+	set_up(2, true);
+	reply = ask(request);
+	object = json_array_get(json_object_get(reply, "result"), 0);
+	assert_true(json_is_null(json_object_get(object, "hold_us")));
+	assert_true(json_is_null(json_object_get(object, "hold_left_us")));
+	json_decref(reply);
 }
 
 static void probe_shows_loss_and_the_agents_word(void **state)
@@ -1720,6 +1753,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		RIG_TEST(every_key_of_the_contract_is_in_its_result),
 		RIG_TEST(unknown_values_are_null),
+		RIG_TEST(a_backend_that_is_down_shows_its_hold),
 		RIG_TEST(probe_shows_loss_and_the_agents_word),
 		RIG_TEST(slot_counts_add_up_to_the_pools_slots),
 		RIG_TEST(shown_configuration_parses_again),

@@ -19,12 +19,45 @@ bool admission_update(struct admission *a, const struct admission_limits *limits
 		a->answers_at_start = answers;
 	}
 	counted = answers - a->answers_at_start;
-	if (!a->was_up)
+	if (!a->up_since_ns)
 		return counted >= ADMISSION_FIRST_ANSWERS;
-	return counted && now_ns - a->answering_since_ns >= limits->hold_ns;
+	return counted && !admission_left_ns(a, limits, now_ns);
 }
 
-void admission_reset(struct admission *a, bool was_up)
+void admission_restart(struct admission *a)
 {
-	*a = (struct admission){ .was_up = was_up };
+	a->answering_since_ns = 0;
+}
+
+void admission_rise(struct admission *a, uint64_t now_ns)
+{
+	admission_restart(a);
+	a->up_since_ns = now_ns;
+}
+
+void admission_fall(struct admission *a, const struct admission_limits *limits, uint64_t now_ns)
+{
+	admission_restart(a);
+	if (now_ns > a->up_since_ns && now_ns - a->up_since_ns >= limits->hold_max_ns)
+		a->n_falls = 0;
+	a->n_falls++;
+}
+
+uint64_t admission_hold_ns(const struct admission *a, const struct admission_limits *limits)
+{
+	uint64_t hold_ns = limits->hold_ns;
+
+	if (!a->up_since_ns)
+		return 0;
+	for (unsigned i = 1; i < a->n_falls && hold_ns && hold_ns < limits->hold_max_ns; i++)
+		hold_ns *= 2;
+	return hold_ns < limits->hold_max_ns ? hold_ns : limits->hold_max_ns;
+}
+
+uint64_t admission_left_ns(const struct admission *a, const struct admission_limits *limits, uint64_t now_ns)
+{
+	uint64_t hold_ns = admission_hold_ns(a, limits);
+	uint64_t answered_ns = a->answering_since_ns ? now_ns - a->answering_since_ns : 0;
+
+	return answered_ns < hold_ns ? hold_ns - answered_ns : 0;
 }

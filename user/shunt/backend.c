@@ -37,6 +37,8 @@ static const struct column details[] = {
 	{ "state", "state", 0 },
 	{ "verdict", "why", 0 },
 	{ "since", "since", 0 },
+	{ "hold_us", "hold", UNIT_US },
+	{ "hold_left_us", "of it left", UNIT_US },
 	{ "weight", "weight", 0 },
 	{ "domain", "domain", 0 },
 	{ "live", "live flows", 0 },

@@ -191,6 +191,20 @@ static void drain_set(json_t *o, const struct backend_run *b)
 	json_object_set_new(o, "cut", integer_or_null(draining && b->drained, b->n_cut));
 }
 
+/* Down, and it was up before: how long it has to answer, and how much of that is left once it does. */
+static void hold_set(json_t *o, const struct shuntd *s, const struct backend_run *b)
+{
+	struct admission_limits limits = backends_limits(s);
+	uint64_t hold_ns = admission_hold_ns(&b->admission, &limits);
+	bool waits = hold_ns && BACKEND_WORD_STATE(backend_word(s, b->id)) == BACKEND_DOWN;
+
+	json_object_set_new(o, "hold_us", waits ? us(hold_ns) : json_null());
+	json_object_set_new(o, "hold_left_us",
+			    waits && b->admission.answering_since_ns
+				    ? us(admission_left_ns(&b->admission, &limits, now_ns()))
+				    : json_null());
+}
+
 static json_t *backend_json(const struct shuntd *s, const struct backend_run *b)
 {
 	const struct backend *record = &dataplane_backends(s->dataplane)[b->id];
@@ -218,6 +232,7 @@ static json_t *backend_json(const struct shuntd *s, const struct backend_run *b)
 	json_object_set_new(o, "live", json_integer((json_int_t)live_flows(s, b)));
 	json_object_set_new(o, "detours", json_integer((json_int_t)load32(&record->detours)));
 	drain_set(o, b);
+	hold_set(o, s, b);
 	json_object_set_new(o, "egress", *egress ? json_string(egress) : json_null());
 	json_object_set_new(o, "mac", *mac ? json_string(mac) : json_null());
 	json_object_set_new(o, "mtu", integer_or_null(b->resolved, hop->mtu_bytes));

@@ -86,11 +86,22 @@ static void word_seen(struct backend_run *b, uint32_t word, uint64_t at_ns)
 	b->since_wall_s = (int64_t)time(NULL);
 }
 
+struct admission_limits backends_limits(const struct shuntd *s)
+{
+	return (struct admission_limits){
+		.gap_ns = s->config->probe_interval_ns * s->config->probe_multiplier * PROBER_SLOW + BACKENDS_PERIOD_NS,
+		.hold_ns = s->config->probe_hold_ns,
+		.hold_max_ns = s->config->probe_hold_max_ns,
+	};
+}
+
 /* A backend went down, however we learnt of it. */
 static void backend_down(struct shuntd *s, struct backend_run *b, uint32_t word, uint64_t at_ns, json_t *evidence)
 {
+	struct admission_limits limits = backends_limits(s);
+
 	word_seen(b, word, at_ns);
-	admission_reset(&b->admission, true);
+	admission_fall(&b->admission, &limits, at_ns);
 	ledger_add(s->ledger, at_ns, "backend", b->conf.name, "down", backend_verdict_name(word), evidence);
 	journal_tell(s->journal, b->id); /* first: the heirs are chosen already, these are the heirs' heirs */
 	pool_follow(b, false);
@@ -356,8 +367,8 @@ int backends_undrain(struct shuntd *s, struct backend_run *b)
 }
 
 /*
- * That an engine isn't ready is a soft verdict: a health check may err, and for all engines at once. So at most half of
- * the backends of a pool that could serve get no new flow because of it.
+ * That an engine isn't ready is a soft verdict: a health check may err, and for all engines at once. So at most
+ * `max_soft_eject` percent of the backends of a pool that could serve get no new flow because of it.
  */
 static bool soft_verdict_fits(const struct shuntd *s, const struct backend_run *b)
 {
@@ -371,7 +382,7 @@ static bool soft_verdict_fits(const struct shuntd *s, const struct backend_run *
 		n += !other->draining || other->draining == VERDICT_LOADING;
 		n_soft += other->draining == VERDICT_LOADING;
 	}
-	return 2 * (n_soft + 1) <= n;
+	return 100 * (n_soft + 1) <= n * b->pool->max_soft_eject;
 }
 
 /* An engine that served isn't ready. Tried again until there is room, or it is ready. */
@@ -384,7 +395,8 @@ static void engine_not_ready(struct shuntd *s, struct backend_run *b)
 	} else if (!b->kept) {
 		b->kept = true;
 		ledger_add(s->ledger, 0, "backend", b->conf.name, "kept",
-			   "its engine is not ready, nor is half of the pool", NULL);
+			   "its engine is not ready, nor are as many of its pool as may be",
+			   json_pack("{s:i}", "max_soft_eject_percent", b->pool->max_soft_eject));
 	}
 }
 
@@ -517,20 +529,25 @@ static void backends_forget(struct shuntd *s, uint64_t now)
 /* ---- the period ---- */
 
 /* It answered for long enough: it serves, or goes on draining. */
-static void backend_admit(struct shuntd *s, struct backend_run *b, const struct session *session)
+static void backend_admit(struct shuntd *s, struct backend_run *b, const struct session *session,
+			  const struct admission_limits *limits, uint64_t now)
 {
 	uint32_t word =
 		b->draining ? BACKEND_WORD(BACKEND_DRAINING, b->draining) : BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING);
+	uint64_t hold_ns = admission_hold_ns(&b->admission, limits);
+	json_t *evidence;
 
 	if (!b->draining)
 		pool_follow(b, true);
 	if (!word_swap(s, b, BACKEND_DOWN, word))
 		return;
+	evidence = json_pack("{s:I, s:I}", "answers", (json_int_t)session->answers, "rtt_us",
+			     (json_int_t)(session->rtt_ns / 1000));
+	if (hold_ns)
+		json_object_set_new(evidence, "hold_ms", json_integer((json_int_t)(hold_ns / 1000000)));
 	ledger_add(s->ledger, 0, "backend", b->conf.name, backend_state_name(word),
-		   b->admission.was_up ? "answered for the hold time" : "answering",
-		   json_pack("{s:I, s:I}", "answers", (json_int_t)session->answers, "rtt_us",
-			     (json_int_t)(session->rtt_ns / 1000)));
-	admission_reset(&b->admission, true);
+		   hold_ns ? "answered for the hold time" : "answering", evidence);
+	admission_rise(&b->admission, now);
 }
 
 static void backend_run_one(struct shuntd *s, struct backend_run *b, const struct admission_limits *limits,
@@ -555,11 +572,11 @@ static void backend_run_one(struct shuntd *s, struct backend_run *b, const struc
 	}
 	b->flip_unexplained = false;
 	if (!engine_may_serve(b->engine)) {
-		admission_reset(&b->admission, b->admission.was_up);
+		admission_restart(&b->admission);
 		return;
 	}
 	if (admission_update(&b->admission, limits, now, session->answers, session->answered_ns) && b->ever_resolved)
-		backend_admit(s, b, session);
+		backend_admit(s, b, session, limits, now);
 }
 
 /* What a round costs at best, over the last second or so: one that was interrupted says nothing. */
@@ -575,10 +592,7 @@ static void round_follow(struct shuntd *s)
 void backends_run(struct shuntd *s)
 {
 	uint64_t now = clock_ns(CLOCK_MONOTONIC);
-	struct admission_limits limits = {
-		.gap_ns = s->config->probe_interval_ns * s->config->probe_multiplier * PROBER_SLOW + BACKENDS_PERIOD_NS,
-		.hold_ns = s->config->probe_hold_ns,
-	};
+	struct admission_limits limits = backends_limits(s);
 
 	round_follow(s);
 	for (size_t i = 0; i < s->n_backends; i++)

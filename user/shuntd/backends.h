@@ -21,6 +21,9 @@ int backend_join(struct shuntd *shuntd, struct backend_run *backend);
  */
 int backend_ask_anew(struct shuntd *shuntd, struct backend_run *backend);
 
+/* When a backend that is down is up again, as the configuration and the probes have it now. */
+struct admission_limits backends_limits(const struct shuntd *shuntd);
+
 /* Whether it alone is up in its pool: to drain it leaves new flows to nobody. Allowed, with a warning. */
 bool backends_is_last(const struct shuntd *shuntd, const struct backend_run *backend);
 

@@ -447,6 +447,7 @@ static void apply(struct shuntd *s, const struct plan *plan, const struct probe_
 
 		if (!pool)
 			continue;
+		pool->max_soft_eject = s->config->pools[i].max_soft_eject;
 		pool->n_slots_wanted = s->config->pools[i].n_slots;
 		pool->stale = pool->stale || pool->n_slots_wanted != pool->n_slots;
 	}

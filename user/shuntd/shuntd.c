@@ -134,6 +134,7 @@ struct pool_run *pool_run_add(struct shuntd *s, const struct config_pool *conf)
 	p->id = p->id_before = id;
 	memcpy(p->name, conf->name, sizeof(p->name));
 	p->n_slots = p->n_slots_wanted = conf->n_slots;
+	p->max_soft_eject = conf->max_soft_eject;
 	s->pool_ids[id] = p;
 	list_insert((void **)s->pools, &s->n_pools, p, offsetof(struct pool_run, name));
 	return p;

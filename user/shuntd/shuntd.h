@@ -25,6 +25,7 @@ struct pool_run {
 	char name[CONFIG_NAME_MAX];
 	uint32_t n_slots;
 	uint32_t n_slots_wanted; /* by the configuration: another while it is stale */
+	uint8_t max_soft_eject; /* percent: config_pool */
 	bool stale; /* its table is not yet what the configuration says: reload.c */
 	bool removed; /* the configuration no longer has it; it waits for its backends to go */
 	bool moving; /* slots changed owner and not all flows know it yet: journal_move() */
