@@ -22,7 +22,12 @@
 #define ENGINE_LIFE_NUMBER(life) ((__u32)((life) >> 32))
 #define ENGINE_LIFE_CAUSE(life) ((__u32)(life))
 
-/* map `agent`: ARRAY of one, mmap-able. Written by shunt-agent; `life` to `stopping` also by bpf/agent_watch.bpf.c. */
+/*
+ * map `agent`: ARRAY of one, mmap-able. Written by shunt-agent; `life` to `stopping` also by bpf/agent_watch.bpf.c. An agent
+ * that was killed leaves its own to the next, of whatever version: the first AGENT_WORD_HEAD bytes keep their places, and
+ * another meaning of the rest must have another size.
+ */
+#define AGENT_WORD_HEAD 16
 struct agent_word {
 	__u32 engine; /* ENGINE_UNKNOWN: nobody watches it; ENGINE_LOADING or ENGINE_SERVING */
 	__u32 draining; /* 1: an operator took this host out of service */

@@ -3,7 +3,7 @@
 import json
 import pathlib
 
-from topology import VIP4, VIP6, Topology, run, stop, wait_for
+from topology import BPFFS, VIP4, VIP6, Topology, run, stop, wait_for
 
 LIB = pathlib.Path(__file__).resolve().parent
 PORT = 80
@@ -20,6 +20,9 @@ class Cluster(Topology):
 
     def agent_socket(self, host):
         return self.directory / f"agent-{host.name}.sock"
+
+    def agent_pin(self, host):
+        return BPFFS / f"{self.name}-{host.name}"
 
     def write(self, name, text):
         (self.directory / name).write_text(text)
@@ -42,7 +45,8 @@ class Cluster(Topology):
         """Takes probes and tunnelled packets from any of the balancer's addresses. `more` ends its configuration."""
         path = self.write(f"agent-{host.name}.yaml", f"interfaces: [eth0]\nvips: ['{VIP4}', '{VIP6}']\nsetup_vips: true\n"
                           f"balancers: ['{self.balancer.ipv4}', '{self.balancer.ipv6}', '{SECOND_LEG}']\n"
-                          f"control: {{socket: {self.agent_socket(host)}}}\n{more}")
+                          f"control: {{socket: {self.agent_socket(host)}}}\n"
+                          f"{'' if 'pin: none' in more else f'pin: {self.agent_pin(host)}'}\n{more}")
         return host.start(f"agent-{host.name}", self.build / "shunt-agent", "-f", path)
 
     def start_engine(self, host, *ports):

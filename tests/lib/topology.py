@@ -21,6 +21,7 @@ import time
 
 VIP4, VIP6 = "203.0.113.10", "2001:db8:ff::10"  # documentation prefixes (RFC 5737, RFC 3849)
 NETNS = pathlib.Path("/run/netns")
+BPFFS = pathlib.Path("/sys/fs/bpf")  # what is pinned here by a host has a directory named as its namespace
 SYSCTLS = [f"net.ipv{v}.conf.{which}.{key}=0" for which in ("all", "default")
            for v, key in ((6, "accept_dad"), (6, "accept_ra"), (6, "router_solicitations"), (4, "rp_filter"))]
 
@@ -193,9 +194,11 @@ def stop(process, seconds=5):
 
 
 def remove(name):
-    """Delete the namespaces and the directory of a topology whose processes have ended."""
+    """Delete the namespaces, the pins and the directory of a topology whose processes have ended."""
     for path in NETNS.glob(f"{name}-*"):
         run("ip", "netns", "delete", path.name, check=False)
+    for path in BPFFS.glob(f"{name}-*"):
+        shutil.rmtree(path, ignore_errors=True)
     shutil.rmtree(pathlib.Path(tempfile.gettempdir()) / name, ignore_errors=True)
 
 

@@ -103,7 +103,7 @@ def test_an_xdp_program_of_somebody_else_is_never_replaced(cluster, mode):
 # The same for the agent.
 AGENT_FAULTS = {
     "an unknown key": ("interface: [eth0]\n", [":1:1: ", "interface"]),
-    "an interface that does not exist": ("interfaces: [eth7]\n", ["eth7"]),
+    "an interface that does not exist": ("interfaces: [eth7]\npin: none\n", ["eth7"]),
     "an address that is none": (f"interfaces: [eth0]\nvips: ['{VIP4}', 203.0.113.300]\n", [":2:", "203.0.113.300"]),
 }
 

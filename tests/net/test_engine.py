@@ -458,7 +458,7 @@ def test_unknown_port_is_loading_and_says_nothing_of_death(scene):
 
 def test_group_that_is_not_there_is_refused(scene):
     host, socket = scene.cluster.backends[0], scene.cluster.directory / "beat.sock"
-    config = scene.cluster.write("nogroup.yaml", "interfaces: [eth0]\n"
+    config = scene.cluster.write("nogroup.yaml", "interfaces: [eth0]\npin: none\n"
                                  f"control: {{socket: {scene.cluster.directory}/nogroup.sock}}\n"
                                  f"engine: {{beat: {{limit: 1s, socket: {socket}, group: no-such-group}}}}\n")
     done = host.try_run(BUILD / "shunt-agent", "-f", config)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from topology import VIP4, wait_for
+from topology import VIP4, stop, wait_for
 
 DETECTORS = ["kernel", "controller"]
 PORTS = range(20000, 20032)
@@ -157,11 +157,10 @@ def test_a_controller_stopped_for_two_seconds_ejects_nobody_and_packets_go_on(cl
     assert downs(cluster, stopped_ns) == []
 
 
-def test_a_backend_whose_agent_is_killed_is_taken_down_until_it_is_back(cluster, shuntd, config):
+def test_a_backend_whose_agent_ends_is_taken_down_until_it_is_back(cluster, shuntd, config):
     shuntd(config(hold="100ms"))
     agent, host = cluster.agents["gpu3"], cluster.backends[2]
-    agent.kill()
-    agent.wait()
+    assert stop(agent) == 0
     cluster.wait_states(gpu3="down")
     assert {a["backend"] for a in cluster.ask(VIP4, 24)} == {"gpu1", "gpu2", "gpu4"}
     cluster.agents["gpu3"] = cluster.start_agent(host)

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,36 +38,50 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-static void client_answer(struct control_server *server, int fd)
+static void answer_write(struct control_server *server, const char *request, FILE *f)
 {
 	struct agent_word *word = server->options.word;
-	char message[AGENT_MESSAGE_MAX], answer[AGENT_MESSAGE_MAX];
-	ssize_t n = recv(fd, message, sizeof(message) - 1, MSG_DONTWAIT);
+	bool is_status = !strcmp(request, "status");
 	enum engine_state engine;
-	const char *state;
 	uint64_t connections;
-	int length, err;
+	const char *state;
+	int err;
 
-	if (n <= 0)
-		return;
-	message[n] = 0;
-	if (!strcmp(message, "drain"))
+	if (!strcmp(request, "drain"))
 		__atomic_store_n(&word->draining, 1, __ATOMIC_RELAXED);
-	else if (!strcmp(message, "undrain"))
+	else if (!strcmp(request, "undrain"))
 		__atomic_store_n(&word->draining, 0, __ATOMIC_RELAXED);
+	else if (!is_status) {
+		fprintf(f, "error there is no such request");
+		return;
+	}
 	/* To a drain that waits, a host out of service is draining, whatever its engine does. */
 	engine = word->draining ? ENGINE_DRAINING : agent_state(word, *server->options.beat, now_ns());
 	state = engine == ENGINE_UNKNOWN ? "serving" : engine_name(engine);
 	err = connections_count(&connections, server->options.vips, server->options.n_vips);
-	if (strcmp(message, "drain") && strcmp(message, "undrain") && strcmp(message, "status"))
-		length = snprintf(answer, sizeof(answer), "error there is no such request");
-	else if (err)
-		length = snprintf(answer, sizeof(answer), "error %s, but the connections can't be counted: %s", state,
-				  strerror(-err));
+	if (err)
+		fprintf(f, "error %s, but the connections can't be counted: %s", state, strerror(-err));
 	else
-		length = snprintf(answer, sizeof(answer), "%s %" PRIu64 " %zu", state, connections,
-				  server->options.n_vips);
-	send(fd, answer, (size_t)length, MSG_DONTWAIT | MSG_NOSIGNAL);
+		fprintf(f, "%s %" PRIu64 " %zu\n", state, connections, server->options.n_vips);
+	if (is_status && !err)
+		server->options.describe(f, server->options.arg);
+}
+
+static void client_answer(struct control_server *server, int fd)
+{
+	char request[16], answer[AGENT_MESSAGE_MAX] = "";
+	ssize_t n = recv(fd, request, sizeof(request) - 1, MSG_DONTWAIT);
+	FILE *f;
+
+	if (n <= 0)
+		return;
+	request[n] = 0;
+	f = fmemopen(answer, sizeof(answer), "w");
+	if (!f)
+		return;
+	answer_write(server, request, f);
+	fclose(f);
+	send(fd, answer, strlen(answer), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 static void client_accept(struct control_server *server)

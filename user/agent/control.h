@@ -4,7 +4,8 @@
  *
  * SOCK_SEQPACKET, one message each way: "drain", "undrain" or "status"; the answer is "STATE CONNECTIONS VIPS", such as
  * "draining 12 2": the state after it, how many connections this host's VIPs have, how many VIPs it knows; or
- * "error SENTENCE". The agent never waits: a client that says nothing loses its place to the next.
+ * "error SENTENCE". That of "status" has more lines, for people. The agent never waits: a client that says nothing loses its
+ * place to the next.
  */
 #ifndef AGENT_CONTROL_H
 #define AGENT_CONTROL_H
@@ -12,11 +13,12 @@
 #include <poll.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "shunt/agent.h"
 
 #define AGENT_CLIENTS_MAX 8 /* at a time, chosen */
-#define AGENT_MESSAGE_MAX 256 /* bytes */
+#define AGENT_MESSAGE_MAX 16384 /* bytes; chosen: a line for each interface, and more */
 
 struct control_server;
 
@@ -26,6 +28,8 @@ struct control_options {
 	size_t n_vips;
 	struct agent_word *word; /* `draining` is ours: 1 from `drain` to `undrain` */
 	const uint64_t *beat; /* map `agent_beat` */
+	void (*describe)(FILE *f, void *arg); /* the further lines of "status" */
+	void *arg;
 };
 
 /* Bind and listen; an agent that answers on the same path is -EADDRINUSE, a stale socket is replaced. 0 or -errno. */

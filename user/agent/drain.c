@@ -28,6 +28,7 @@ struct standing {
 	char state[16];
 	uint64_t connections;
 	unsigned vips;
+	char more[AGENT_MESSAGE_MAX]; /* the further lines */
 };
 
 static volatile sig_atomic_t interrupted; /* by this signal */
@@ -48,7 +49,7 @@ static uint64_t now_ns(void)
 /* 0, or 1 after a sentence on stderr. */
 static int ask(const char *socket, const char *verb, struct standing *s)
 {
-	char answer[AGENT_MESSAGE_MAX];
+	char answer[AGENT_MESSAGE_MAX], *more;
 	int err = control_ask(socket, verb, answer);
 
 	if (err == -ENOENT || err == -ECONNREFUSED)
@@ -61,8 +62,11 @@ static int ask(const char *socket, const char *verb, struct standing *s)
 		fprintf(stderr, "shunt-agent: %s\n", answer + 6);
 	else if (sscanf(answer, "%15s %" SCNu64 " %u", s->state, &s->connections, &s->vips) != 3)
 		fprintf(stderr, "shunt-agent: the agent's answer makes no sense: is it of another version?\n");
-	else
+	else {
+		more = strchr(answer, '\n');
+		snprintf(s->more, sizeof(s->more), "%s", more ? more + 1 : "");
 		return 0;
+	}
 	return 1;
 }
 
@@ -155,5 +159,6 @@ int drain_command(const char *verb, const struct drain_options *options)
 	if (options->wait)
 		return drain_wait(options, &s);
 	standing_print(&s);
+	fputs(s.more, stdout);
 	return 0;
 }

@@ -98,6 +98,14 @@ void health_restart(struct health *h, uint64_t now_ns)
 	h->next_ns = now_ns;
 }
 
+void health_resume(struct health *h, bool ready, bool full, uint64_t now_ns)
+{
+	health_restart(h, now_ns);
+	h->first = !ready;
+	h->ready = ready;
+	h->full = ready && full;
+}
+
 static void answer_take(struct health *h, CURLcode result)
 {
 	bool cut = result == CURLE_WRITE_ERROR && h->body_bytes > BODY_MAX, good = false;
@@ -158,6 +166,11 @@ void health_run(struct health *h, uint64_t now_ns)
 		ask_end(h);
 		break; /* there is one question at a time */
 	}
+}
+
+bool health_is_known(const struct health *h)
+{
+	return h->ready || h->good || h->bad;
 }
 
 bool health_is_ready(const struct health *h)

@@ -24,12 +24,17 @@ void health_close(struct health *h); /* NULL is allowed */
 /* Another engine: not ready until it says so. Asked at once. */
 void health_restart(struct health *h, uint64_t now_ns);
 
+/* The engine that an earlier agent knew: as it was then, until `rise` or `fall` answers say otherwise. */
+void health_resume(struct health *h, bool ready, bool full, uint64_t now_ns);
+
 /* poll(2) that also returns when an answer moves on. */
 int health_poll(struct health *h, struct pollfd *fds, nfds_t n, int timeout_ms);
 
 /* A turn: begin a question that is due, take an answer that came. Never waits. CLOCK_MONOTONIC. */
 void health_run(struct health *h, uint64_t now_ns);
 
+bool health_is_known(
+	const struct health *h); /* it was asked, and answered or didn't in time; or was ready when resumed */
 bool health_is_ready(const struct health *h);
 bool health_is_full(const struct health *h);
 const char *health_reason(const struct health *h); /* of the newest change of health_is_ready() */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * main.c - shunt-agent: attaches the backend's program, sets up the VIPs when told, and says every so often that it is
- * still there. Leaves probes and tunnelled packets to bpf/agent.bpf.c, taking the host out of service to control.c, the
- * engine's processes to watch.c, its health to health.c.
+ * main.c - shunt-agent: loads the backend's program, sets up the VIPs when told, and says every so often that it is still
+ * there. Leaves probes and tunnelled packets to bpf/agent.bpf.c, where that is attached to attach.c, taking the host out of
+ * service to control.c, the engine's processes to watch.c, its health to health.c.
+ *
+ * An agent that was killed goes on answering by what it pinned (pins.h). So the order at the start: load, find the engine,
+ * know how it is, and only then replace what answers.
  */
 #include <errno.h>
 #include <getopt.h>
-#include <linux/if_link.h>
 #include <net/if.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -20,10 +22,13 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "agent/attach.h"
 #include "agent/beat.h"
+#include "agent/before.h"
 #include "agent/control.h"
 #include "agent/drain.h"
 #include "agent/health.h"
+#include "agent/pins.h"
 #include "agent/vips.h"
 #include "agent/watch.h"
 #include "core/config.h"
@@ -32,7 +37,10 @@
 #include "agent.skel.h"
 
 #define AGENT_CONFIG "/etc/shunt/agent.yaml"
+#define BEAT_PIN "beat"
 #define WORD_PERIOD_MS 20 /* how often the agent says that it lives and looks at its engine, chosen */
+#define SETTLE_TURNS 150 /* chosen: no engine is waited for longer before what an earlier agent left is replaced */
+#define ASKING_NS 10000000000ULL /* a balancer of another version that was silent for so long is gone, chosen */
 
 static const char usage[] =
 	"usage: shunt-agent [-f FILE]          run with this configuration (default " AGENT_CONFIG ")\n"
@@ -49,8 +57,9 @@ struct agent {
 	const char *config_path;
 	struct agent_config *config;
 	struct agent_bpf *skel;
-	int *links;
-	size_t n_links;
+	struct pins pins;
+	struct before before; /* until what it left is replaced */
+	struct attach *attach;
 	struct vips_undo *vips;
 	struct agent_word *word;
 	uint64_t *beat; /* map `agent_beat` */
@@ -58,9 +67,19 @@ struct agent {
 	struct watch *watch; /* NULL: nobody said which processes are the engine */
 	struct health *health; /* NULL: nobody is asked */
 	struct unix_listener beat_socket;
+	uint32_t other_version; /* of the probe, the newest that a balancer asked in and that isn't ours; 0: none */
+	uint64_t other_version_ns; /* CLOCK_MONOTONIC, when it was noticed last */
 };
 
 static char complaint[512];
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
+}
 
 static int fail(const char *what, const char *why)
 {
@@ -130,6 +149,21 @@ static void *map_share(const struct bpf_map *map)
 	return NULL;
 }
 
+/* The memory that the engine beats in outlives us where the configuration says, or with everything else. */
+static void beat_pin(struct agent *a)
+{
+	const char *path = a->config->engine.beat_pin;
+	char buffer[PINS_PATH_MAX];
+
+	if (!*path && a->config->engine.beat_limit_ns && a->pins.fd >= 0) {
+		path = pins_path(&a->pins, BEAT_PIN, buffer);
+		if (access(path, F_OK))
+			pins_own(&a->pins, BEAT_PIN);
+	}
+	if (*path)
+		bpf_map__set_pin_path(a->skel->maps.agent_beat, path);
+}
+
 static int program_load(struct agent *a)
 {
 	const struct config_engine *engine = &a->config->engine;
@@ -140,8 +174,7 @@ static int program_load(struct agent *a)
 	if (!a->skel)
 		return fail("BPF", strerror(errno));
 	a->skel->rodata->restrict_sources = a->config->n_balancers > 0;
-	if (*engine->beat_pin)
-		bpf_map__set_pin_path(a->skel->maps.agent_beat, engine->beat_pin);
+	beat_pin(a);
 	err = agent_bpf__load(a->skel);
 	if (err == -EPERM)
 		return fail("not allowed to load BPF programs", "CAP_BPF and CAP_NET_ADMIN are needed");
@@ -157,39 +190,24 @@ static int program_load(struct agent *a)
 	if (!a->word || !a->beat)
 		return 1;
 	a->word->beat_limit_ns = engine->beat_limit_ns;
+	a->word->draining = a->before.draining;
 	return 0;
 }
 
-static int program_attach(struct agent *a, const char *interface)
+/* Whether there is an engine to ask. */
+static bool engine_is_there(const struct agent *a)
 {
-	static const __u32 modes[] = { XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE };
-	unsigned ifindex = if_nametoindex(interface);
-	char what[64];
-	int link = -EINVAL;
+	__u64 life = a->word->life;
 
-	snprintf(what, sizeof(what), "interface %s", interface);
-	if (!ifindex)
-		return fail(what, "no such interface");
-	for (size_t i = 0; i < 2 && link < 0 && link != -EBUSY && link != -EEXIST; i++) {
-		LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = modes[i]);
-
-		link = bpf_link_create(bpf_program__fd(a->skel->progs.shunt_agent), (int)ifindex, BPF_XDP, &opts);
-	}
-	if (link == -EBUSY || link == -EEXIST)
-		return fail(what, "an XDP program is already attached there and shunt-agent does not replace it");
-	if (link < 0)
-		return fail(what, strerror(-link));
-	a->links[a->n_links++] = link;
-	return 0;
+	return !a->watch || (life && !ENGINE_LIFE_CAUSE(life));
 }
 
 /* What the health URL says, while there is an engine to ask. */
 static void health_follow(struct agent *a, uint64_t now_ns)
 {
 	bool was_ready = health_is_ready(a->health);
-	__u64 life = a->word->life;
 
-	if (a->watch && (!life || ENGINE_LIFE_CAUSE(life)))
+	if (!engine_is_there(a))
 		return;
 	health_run(a->health, now_ns);
 	a->word->engine = health_is_ready(a->health) ? ENGINE_SERVING : ENGINE_LOADING;
@@ -199,32 +217,72 @@ static void health_follow(struct agent *a, uint64_t now_ns)
 			health_reason(a->health));
 }
 
+/* A balancer asks in another version of the probe: the reflector noticed. */
+static void version_look(struct agent *a, uint64_t now_ns)
+{
+	uint32_t version = __atomic_exchange_n(&a->word->other_version, 0, __ATOMIC_RELAXED);
+
+	if (!version)
+		return;
+	if (version != a->other_version)
+		fprintf(stderr,
+			"shunt-agent: a balancer asks in version %u of the probe, this agent speaks %u: it hears that "
+			"this"
+			" host lives, and nothing of the engine\n",
+			version, PROBE_VERSION);
+	a->other_version = version;
+	a->other_version_ns = now_ns;
+}
+
+/* The health of an engine that was known before us is taken for what it was. */
+static void health_inherit(struct agent *a, uint64_t now_ns)
+{
+	const struct agent_word *before = a->before.word;
+
+	health_resume(a->health, before->engine != ENGINE_LOADING, before->flags & PROBE_FULL, now_ns);
+}
+
 /* One turn: the engine, then the word. */
 static void word_refresh(struct agent *a)
 {
-	struct timespec t;
-	uint64_t now_ns;
-	bool began = a->watch && watch_run(a->watch);
+	uint64_t now = now_ns();
+	enum watch_news news = a->watch ? watch_run(a->watch) : WATCH_NOTHING;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	now_ns = (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
-	if (began && a->health)
-		health_restart(a->health, now_ns);
-	else if (began)
+	if (news == WATCH_WENT_ON && a->health)
+		health_inherit(a, now);
+	else if (news && a->health)
+		health_restart(a->health, now);
+	else if (news)
 		a->word->engine = ENGINE_SERVING;
 	if (a->health)
-		health_follow(a, now_ns);
+		health_follow(a, now);
 	if (a->beat_socket.bound)
 		beat_run(&a->beat_socket, bpf_map__fd(a->skel->maps.agent_beat));
-	__atomic_store_n(&a->word->updated_ns, now_ns, __ATOMIC_RELAXED);
+	version_look(a, now);
+	__atomic_store_n(&a->word->updated_ns, now, __ATOMIC_RELAXED);
+}
+
+/* Turns, until as much is known as an agent knew that was killed. */
+static void word_settle(struct agent *a)
+{
+	word_refresh(a);
+	for (int i = 0; a->before.found && i < SETTLE_TURNS; i++) {
+		if (!(a->watch && watch_seeks(a->watch)) &&
+		    !(a->health && engine_is_there(a) && !health_is_known(a->health)))
+			return;
+		poll(NULL, 0, WORD_PERIOD_MS);
+		word_refresh(a);
+	}
 }
 
 static int engine_start(struct agent *a)
 {
 	const struct config_engine *config = &a->config->engine;
-	const struct watch_options watch = {
-		.config = config, .agent_fd = bpf_map__fd(a->skel->maps.agent), .word = a->word, .beat = a->beat
-	};
+	const struct watch_options watch = { .config = config,
+					     .agent_fd = bpf_map__fd(a->skel->maps.agent),
+					     .word = a->word,
+					     .beat = a->beat,
+					     .before = &a->before };
 	const char *why;
 	int err = 0;
 
@@ -233,6 +291,8 @@ static int engine_start(struct agent *a)
 		a->health = health_open(config);
 		if (!a->health)
 			return fail(config->health_url, "cannot be asked by this libcurl");
+		if (a->before.word && !config->by)
+			health_inherit(a, now_ns());
 	}
 	if (config->by)
 		err = watch_open(&a->watch, &watch);
@@ -244,13 +304,43 @@ static int engine_start(struct agent *a)
 	return err ? fail(why, err == -ENOENT && why == config->beat_group ? "no such group" : strerror(-err)) : 0;
 }
 
+/* What `shunt-agent status` says beside its first line. */
+static void agent_describe(FILE *f, void *arg)
+{
+	const struct agent *a = arg;
+	uint64_t now = now_ns();
+
+	if (a->word->draining)
+		fprintf(f, "draining: an operator took this host out of service\n");
+	if (a->watch)
+		watch_describe(a->watch, f);
+	if (a->health && engine_is_there(a))
+		fprintf(f, "health: %sready%s%s%s\n", health_is_ready(a->health) ? "" : "not ",
+			health_is_full(a->health) ? ", full" : "", *health_reason(a->health) ? ": " : "",
+			health_reason(a->health));
+	if (a->word->beat_limit_ns && *a->beat)
+		fprintf(f, "beat: %.1f ms ago\n", now > *a->beat ? (double)(now - *a->beat) / 1e6 : 0);
+	else if (a->word->beat_limit_ns)
+		fprintf(f, "beat: none yet\n");
+	attach_describe(a->attach, f);
+	if (*a->pins.why)
+		fprintf(f, "not pinned, so this host falls silent if the agent is killed: %s\n", a->pins.why);
+	else
+		fprintf(f, "pinned in %s: what answers outlives the agent\n", a->pins.directory);
+	if (a->other_version && now - a->other_version_ns < ASKING_NS)
+		fprintf(f, "a balancer asks in version %u of the probe, this agent speaks %u\n", a->other_version,
+			PROBE_VERSION);
+}
+
 static int control_start(struct agent *a)
 {
 	const struct control_options options = { .path = a->config->control_socket,
 						 .vips = a->config->vips,
 						 .n_vips = a->config->n_vips,
 						 .word = a->word,
-						 .beat = a->beat };
+						 .beat = a->beat,
+						 .describe = agent_describe,
+						 .arg = a };
 	int err = control_open(&a->control, &options);
 
 	if (err == -EADDRINUSE)
@@ -259,17 +349,12 @@ static int control_start(struct agent *a)
 }
 
 /* Until SIGINT or SIGTERM. 0, or 1 after a sentence on stderr. */
-static int loop(struct agent *a)
+static int loop(struct agent *a, const sigset_t *signals)
 {
 	struct pollfd fds[2 + AGENT_CLIENTS_MAX] = { { .events = POLLIN } };
-	sigset_t signals;
 	nfds_t n;
 
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGTERM);
-	sigprocmask(SIG_BLOCK, &signals, NULL);
-	fds[0].fd = signalfd(-1, &signals, SFD_CLOEXEC);
+	fds[0].fd = signalfd(-1, signals, SFD_CLOEXEC);
 	if (fds[0].fd < 0)
 		return fail("signalfd", strerror(errno));
 	fprintf(stderr, "shunt-agent: ready: %zu interfaces, %zu VIPs%s\n", a->config->n_interfaces, a->config->n_vips,
@@ -281,43 +366,65 @@ static int loop(struct agent *a)
 			       : poll(fds, n + 1, WORD_PERIOD_MS)) > 0)
 			control_run(a->control, fds + 1, n);
 		word_refresh(a);
+		attach_run(a->attach, now_ns());
 	} while (!fds[0].revents);
 	close(fds[0].fd);
 	return 0;
 }
 
+/* Replace what an earlier agent left by what is ready here. See pins.h for the order. */
+static int take_over(struct agent *a)
+{
+	if (attach_open(&a->attach, bpf_program__fd(a->skel->progs.shunt_agent),
+			(const char(*)[IF_NAMESIZE])a->config->interfaces, a->config->n_interfaces, &a->pins))
+		return 1;
+	pins_put_run(&a->pins, "agent", bpf_map__fd(a->skel->maps.agent));
+	if (a->watch)
+		watch_pin(a->watch, &a->pins);
+	if (attach_take_over(a->attach))
+		return 1;
+	if (a->config->engine.beat_limit_ns && !*a->config->engine.beat_pin)
+		pins_own(&a->pins, BEAT_PIN);
+	pins_sweep(&a->pins);
+	if (a->before.found)
+		fprintf(stderr, "shunt-agent: took over from an agent that was killed%s\n",
+			a->before.draining ? ", goes on draining" : "");
+	before_close(&a->before);
+	return 0;
+}
+
 static int run(struct agent *a)
 {
-	int err;
+	uint32_t incarnation;
+	sigset_t signals;
 
+	/* From here on an end in good order is one that leaves nothing pinned. */
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	if (getrandom(&incarnation, sizeof(incarnation), 0) != sizeof(incarnation))
+		return fail("getrandom", strerror(errno));
+	if (pins_open(&a->pins, a->config->pin, incarnation))
+		return fail(a->config->pin, "another shunt-agent has this directory, expected one of its own in 'pin'");
+	before_open(&a->before, &a->pins);
 	if (program_load(a))
 		return 1;
-	a->links = calloc(a->config->n_interfaces, sizeof(*a->links));
-	if (!a->links)
-		return fail(NULL, "no memory");
-	if (getrandom(&a->word->incarnation, sizeof(a->word->incarnation), 0) != sizeof(a->word->incarnation))
-		return fail("getrandom", strerror(errno));
+	a->word->incarnation = incarnation;
 	if (control_start(a) || engine_start(a))
 		return 1;
-	word_refresh(a);
-	if (a->config->setup_vips) {
-		err = vips_setup(a->config->vips, a->config->n_vips, (const char(*)[IF_NAMESIZE])a->config->interfaces,
-				 a->config->n_interfaces, &a->vips);
-		if (err)
-			return 1; /* said there */
-	}
-	for (size_t i = 0; i < a->config->n_interfaces; i++)
-		if (program_attach(a, a->config->interfaces[i]))
-			return 1;
-	return loop(a);
+	word_settle(a);
+	if (a->config->setup_vips &&
+	    vips_setup(a->config->vips, a->config->n_vips, (const char(*)[IF_NAMESIZE])a->config->interfaces,
+		       a->config->n_interfaces, &a->vips))
+		return 1; /* said there */
+	return take_over(a) ? 1 : loop(a, &signals);
 }
 
 static void agent_stop(struct agent *a)
 {
 	control_close(a->control);
-	for (size_t i = 0; i < a->n_links; i++)
-		close(a->links[i]);
-	free(a->links);
+	attach_close(a->attach);
 	vips_undo(a->vips);
 	watch_close(a->watch);
 	health_close(a->health);
@@ -327,6 +434,8 @@ static void agent_stop(struct agent *a)
 	if (a->beat)
 		munmap(a->beat, (size_t)sysconf(_SC_PAGESIZE));
 	agent_bpf__destroy(a->skel);
+	before_close(&a->before);
+	pins_close(&a->pins);
 }
 
 /* A command for an agent that runs. The exit status. */
@@ -366,7 +475,10 @@ int main(int argc, char **argv)
 						 { "deadline", required_argument, NULL, 'd' },
 						 { "help", no_argument, NULL, 'h' },
 						 { 0 } };
-	struct agent a = { .config_path = AGENT_CONFIG, .beat_socket = { .fd = -1 } };
+	struct agent a = { .config_path = AGENT_CONFIG,
+			   .beat_socket = { .fd = -1 },
+			   .pins = { .fd = -1 },
+			   .before = { .watched_fd = -1 } };
 	struct drain_options drain = { 0 };
 	const char *deadline = NULL;
 	int option, err = 0, mode = 'f';

@@ -27,6 +27,8 @@
 #define PROGRAMS 4
 #define SEARCH_PERIOD_NS 50000000ULL /* chosen: a search goes through all processes' files */
 #define MISSES 2 /* looks in a row that find no listener; chosen: a listener that is replaced is away for one at most */
+#define SEEK_TURNS 15 /* chosen: several searches for an engine that was there a moment ago */
+#define SAME_BIRTH_NS 100000000ULL /* chosen: /proc knows births to 10 ms, and no number is used again so soon */
 #define FIRST_PID_NAMESPACE 0xeffffffcU /* PROC_PID_INIT_INO, include/linux/proc_ns.h */
 
 struct watch {
@@ -42,6 +44,8 @@ struct watch {
 	uint64_t next_search_ns;
 	uint64_t told; /* life that was last said on stderr */
 	bool absence_told;
+	unsigned seeking; /* turns left to find the engine that an earlier agent knew */
+	bool same; /* the newest engine is one that was known before */
 };
 
 static uint64_t now_ns(void)
@@ -220,29 +224,34 @@ static bool mains_live(const struct process *mains, size_t n)
 	return true;
 }
 
-static bool engine_begin(struct watch *w, const struct process *mains, size_t n)
+static void engine_begin(struct watch *w, const struct process *mains, size_t n)
 {
-	uint32_t number = ENGINE_LIFE_NUMBER(life(w)) + 1;
+	uint32_t before = ENGINE_LIFE_NUMBER(life(w)), number = before + 1;
 	uint64_t l = ENGINE_LIFE(number ? number : 1, 0);
 	struct agent_word *word = w->o.word;
 
+	w->same = false;
+	for (size_t i = 0; i < n; i++)
+		w->same = w->same || was_main(w, &mains[i]);
 	word->engine = ENGINE_LOADING;
 	word->ended_ns = 0;
 	word->ended_tgid = 0;
-	__atomic_store_n(w->o.beat, 0, __ATOMIC_RELAXED); /* that was another's */
+	if (!w->same)
+		__atomic_store_n(w->o.beat, 0, __ATOMIC_RELAXED); /* that was another's */
+	else if (word->stopping && word->stopping == before)
+		word->stopping = ENGINE_LIFE_NUMBER(l);
 	for (size_t i = 0; w->skel && i < n; i++)
 		watched_put(w, &mains[i], l, WATCHED_MAIN);
 	/* Twice: a child of a child that was born while the list was read may be missing from it. */
 	for (int i = 0; w->skel && !w->o.config->only_main && i < 2; i++)
 		workers_put(w, mains, n, l);
-	memcpy(w->mains, mains, n * sizeof(*mains));
+	memmove(w->mains, mains, n * sizeof(*mains));
 	w->n_mains = n;
 	w->misses = 0;
 	__atomic_store_n(&word->life, l, __ATOMIC_SEQ_CST);
 	/* One that ended before could not end this life. */
 	if (!mains_live(mains, n))
 		engine_end(w, l, ENGINE_VANISHED);
-	return true;
 }
 
 /* Nobody is the engine, or a dead one is: look for one to begin. */
@@ -262,7 +271,9 @@ static bool engine_search(struct watch *w, uint64_t l)
 			mains[n++] = mains[i];
 	if (!found)
 		absence_tell(w);
-	return n && engine_begin(w, mains, n);
+	if (n)
+		engine_begin(w, mains, n);
+	return n;
 }
 
 /* ---- how it is ---- */
@@ -319,10 +330,76 @@ static void engine_tell(struct watch *w, uint64_t l)
 			ENGINE_LIFE_CAUSE(l) & ENGINE_CAUSE_PLANNED ? ", planned" : "");
 }
 
-bool watch_run(struct watch *w)
+/* ---- what an earlier agent knew ---- */
+
+/* The main processes of its newest engine that are still there. */
+static void mains_recall(struct watch *w, uint32_t number)
+{
+	int fd = w->o.before->watched_fd;
+	struct watched watched;
+	struct process p;
+	uint64_t born;
+	uint32_t tgid;
+
+	if (fd < 0)
+		return;
+	for (int err = bpf_map_get_next_key(fd, NULL, &tgid); !err && w->n_mains < MAINS_MAX;
+	     err = bpf_map_get_next_key(fd, &tgid, &tgid)) {
+		if (bpf_map_lookup_elem(fd, &tgid, &watched) || !(watched.flags & WATCHED_MAIN) ||
+		    ENGINE_LIFE_NUMBER(watched.life) != number || process_read(&p, (pid_t)tgid))
+			continue;
+		born = process_born_ns(&p);
+		if ((born > watched.born_ns ? born - watched.born_ns : watched.born_ns - born) < SAME_BIRTH_NS)
+			w->mains[w->n_mains++] = p;
+	}
+}
+
+/* A dead engine stays dead, until another comes. One that lived has to be found again, or did end. */
+static void before_take(struct watch *w)
+{
+	const struct agent_word *before = w->o.before->word;
+	struct agent_word *word = w->o.word;
+	uint64_t l = before ? __atomic_load_n(&before->life, __ATOMIC_SEQ_CST) : 0;
+
+	if (!l)
+		return;
+	word->ended_ns = before->ended_ns;
+	word->ended_tgid = before->ended_tgid;
+	word->stopping = before->stopping;
+	word->life = is_alive(l) ? l | ENGINE_CAUSE(ENGINE_NOT_LISTENING, 0U) : l; /* and may listen again */
+	mains_recall(w, ENGINE_LIFE_NUMBER(l));
+	if (!is_alive(l))
+		return;
+	w->told = word->life;
+	w->seeking = SEEK_TURNS;
+	if (word->stopping == ENGINE_LIFE_NUMBER(l) && w->n_mains && mains_live(w->mains, w->n_mains))
+		engine_begin(w, w->mains, w->n_mains); /* it needn't listen any more */
+}
+
+/* It was found, or is no more. */
+static void before_leave(struct watch *w, uint64_t l)
+{
+	const struct agent_word *before = w->o.before->word;
+	uint32_t cause = ENGINE_LIFE_CAUSE(__atomic_load_n(&before->life, __ATOMIC_SEQ_CST));
+
+	w->seeking = 0;
+	if (is_alive(l) && !(w->same && cause))
+		return;
+	/* A worker may have died before it was watched anew. */
+	w->o.word->life = ENGINE_LIFE(ENGINE_LIFE_NUMBER(l), cause ? cause : ENGINE_CAUSE(ENGINE_VANISHED, 0U));
+	w->o.word->ended_tgid = before->ended_tgid;
+	w->o.word->ended_ns = cause ? before->ended_ns : now_ns();
+}
+
+bool watch_seeks(const struct watch *w)
+{
+	return w->seeking;
+}
+
+enum watch_news watch_run(struct watch *w)
 {
 	uint64_t l = life(w);
-	bool began = false;
+	bool began = false, sought = w->seeking;
 
 	if (w->o.config->by == ENGINE_BY_PORT)
 		listeners_look(w, l);
@@ -333,11 +410,17 @@ bool watch_run(struct watch *w)
 		if (l)
 			engine_tell(w, l);
 		began = engine_search(w, l);
+	} else if (sought) {
+		began = true;
 	}
 	l = life(w);
+	if (sought && (is_alive(l) || !--w->seeking)) {
+		before_leave(w, l);
+		l = life(w);
+	}
 	if (l)
 		engine_tell(w, l);
-	return began;
+	return !began ? WATCH_NOTHING : sought && w->same ? WATCH_WENT_ON : WATCH_BEGAN;
 }
 
 /* ---- the programs ---- */
@@ -400,6 +483,7 @@ int watch_open(struct watch **out, const struct watch_options *options)
 		fprintf(stderr,
 			"shunt-agent: engine: processes have other numbers here than for the kernel (a container?),"
 			" so their ends are noticed later\n");
+		before_take(w);
 		return 0;
 	}
 	print = libbpf_set_print(keep_complaint);
@@ -412,7 +496,36 @@ int watch_open(struct watch **out, const struct watch_options *options)
 			*complaint ? complaint : strerror(-err));
 		programs_unload(w);
 	}
+	before_take(w);
 	return 0;
+}
+
+void watch_pin(const struct watch *w, struct pins *pins)
+{
+	struct bpf_program *program;
+	size_t i = 0;
+
+	if (!w->skel)
+		return;
+	pins_put_run(pins, "watched", bpf_map__fd(w->skel->maps.agent_watched));
+	bpf_object__for_each_program(program, w->skel->obj)
+		pins_put_run(pins, bpf_program__name(program), bpf_link__fd(w->links[i++]));
+}
+
+void watch_describe(const struct watch *w, FILE *f)
+{
+	uint64_t l = life(w);
+	char text[CAUSE_TEXT_MAX];
+
+	if (is_alive(l))
+		fprintf(f, "engine: process %d\n", w->mains[0].pid);
+	else if (l)
+		fprintf(f, "engine: dead (%s, process %u)\n", cause_format(ENGINE_LIFE_CAUSE(l), text, sizeof(text)),
+			w->o.word->ended_tgid);
+	else
+		fprintf(f, "engine: none seen yet\n");
+	if (!w->skel)
+		fprintf(f, "engine: the kernel doesn't let its end be watched, so it is noticed late\n");
 }
 
 void watch_close(struct watch *w)

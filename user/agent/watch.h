@@ -13,7 +13,10 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
+#include "agent/before.h"
+#include "agent/pins.h"
 #include "core/config.h"
 #include "shunt/agent.h"
 
@@ -24,6 +27,7 @@ struct watch_options {
 	int agent_fd; /* map `agent` */
 	struct agent_word *word; /* its memory */
 	uint64_t *beat; /* memory of map `agent_beat` */
+	const struct before *before; /* what an agent that was killed knew of the engine */
 };
 
 /*
@@ -33,7 +37,22 @@ struct watch_options {
 int watch_open(struct watch **out, const struct watch_options *options);
 void watch_close(struct watch *w); /* NULL is allowed */
 
-/* A turn, every some 20 ms. True: an engine began; its `word->engine` is ENGINE_LOADING. Says on stderr what becomes of it. */
-bool watch_run(struct watch *w);
+/* Pin what sees the engine's end, so that it goes on seeing it if this agent is killed. */
+void watch_pin(const struct watch *w, struct pins *pins);
+
+enum watch_news {
+	WATCH_NOTHING,
+	WATCH_BEGAN, /* an engine began; its `word->engine` is ENGINE_LOADING */
+	WATCH_WENT_ON, /* this agent found the engine that the one before it knew; likewise */
+};
+
+/* A turn, every some 20 ms. Says on stderr what becomes of the engine. */
+enum watch_news watch_run(struct watch *w);
+
+/* Whether the engine that an earlier agent knew is still looked for: a few turns at the most. */
+bool watch_seeks(const struct watch *w);
+
+/* A line, for people. */
+void watch_describe(const struct watch *w, FILE *f);
 
 #endif
