@@ -4,8 +4,8 @@
  * takes the outer header off packets that the balancer encapsulated (RFC 2003, RFC 2473, RFC 4213). Everything else
  * is left to the host, untouched.
  *
- * shunt-agent writes the maps `agent`, `agent_vips`, `agent_balancers`, the engine `agent_beat`; this program only reads
- * them. If shunt-agent dies, this goes on and its answers say how old the agent's word is.
+ * shunt-agent writes the maps `agent`, `agent_vips`, `agent_balancers`, `probe_keys`, the engine `agent_beat`; this program
+ * writes only agent_word.other_version. If shunt-agent dies, this goes on and its answers say how old the agent's word is.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -189,8 +189,10 @@ static __always_inline enum agent_reason reflect(struct packet *p)
 	struct udphdr *udp = packet_at(p, p->l4);
 	struct probe *probe = (void *)(udp + 1);
 	struct agent_word *word;
+	struct probe_keys *keys;
 	enum engine_state engine;
-	__u32 zero = 0;
+	enum agent_reason reason = AGENT_REASON_REFLECTED;
+	__u32 zero = 0, signer = 0;
 	__u64 now = bpf_ktime_get_ns(), *beat, beat_ns;
 	__u8 mac[6];
 	__be16 port;
@@ -211,12 +213,22 @@ static __always_inline enum agent_reason reflect(struct packet *p)
 	if (probe->bfd.vers_diag >> 5 != BFD_VERSION || probe->bfd.length != BFD_LENGTH || !probe->bfd.detect_mult ||
 	    (probe->bfd.flags & (BFD_AUTH | BFD_MULTIPOINT)) || !probe->bfd.my_discriminator ||
 	    bpf_ntohl(probe->bfd.your_discriminator) != reflector_discriminator(&p->daddr) ||
-	    probe->trailer.magic != bpf_htonl(PROBE_MAGIC) || probe->trailer.version != PROBE_VERSION)
+	    probe->trailer.magic != bpf_htonl(PROBE_MAGIC))
 		return AGENT_REASON_REFUSED_MALFORMED;
 	word = bpf_map_lookup_elem(&agent, &zero);
 	beat = bpf_map_lookup_elem(&agent_beat, &zero);
-	if (!word || !beat)
+	keys = bpf_map_lookup_elem(&probe_keys, &zero);
+	if (!word || !beat || !keys)
 		return AGENT_REASON_REFUSED_MALFORMED;
+	if (keys->n) {
+		signer = tag_signer(keys, probe);
+		if (signer == TAG_FORGED)
+			return AGENT_REASON_REFUSED_TAG;
+	}
+	if (probe->trailer.version != PROBE_VERSION) {
+		word->other_version = probe->trailer.version;
+		reason = AGENT_REASON_REFLECTED_OTHER_VERSION;
+	}
 	beat_ns = *(volatile __u64 *)beat;
 	engine = agent_state(word, beat_ns, now);
 
@@ -253,6 +265,7 @@ static __always_inline enum agent_reason reflect(struct packet *p)
 	probe->bfd.my_discriminator = bpf_htonl(reflector_discriminator(&p->daddr));
 	probe->bfd.vers_diag = BFD_VERS_DIAG(0);
 	probe->bfd.flags = (engine >= ENGINE_DRAINING ? BFD_ADMIN_DOWN : BFD_UP) << BFD_STATE_SHIFT;
+	probe->trailer.version = PROBE_VERSION;
 	probe->trailer.engine = engine;
 	probe->trailer.flags = bpf_htons(word->flags);
 	probe->trailer.cause = bpf_htons(engine == ENGINE_DEAD ? ENGINE_LIFE_CAUSE(word->life) : 0);
@@ -262,10 +275,10 @@ static __always_inline enum agent_reason reflect(struct packet *p)
 	probe->trailer.beat_age_us = age_us(beat_ns, now);
 	probe->trailer.agent_age_us = age_us(word->updated_ns, now);
 	probe->trailer.incarnation = bpf_htonl(word->incarnation);
-	probe->trailer.tag = 0;
+	probe->trailer.tag = keys->n ? tag_of(&keys->key[signer & 1], probe) : 0;
 	udp->check = 0;
 	udp->check = udp_checksum(p, udp);
-	return AGENT_REASON_REFLECTED;
+	return reason;
 }
 
 /*

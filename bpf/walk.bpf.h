@@ -22,9 +22,7 @@ static __always_inline enum reason not_for_vip(struct packet *p)
 	if (p->protocol != IPPROTO_UDP || p->is_icmp_error || p->is_fragment ||
 	    !heartbeat_matches(p->client_port, p->vip_port))
 		return REASON_NOT_VIP;
-	if (p->flaw != GO_ON)
-		return REASON_PROBE_MALFORMED;
-	return heartbeat_receive(p->ctx, p->l4, &p->client.addr, p->ttl);
+	return heartbeat_leave(p->ctx);
 }
 
 static __always_inline enum reason walk(struct packet *p)

@@ -57,6 +57,10 @@ enum leaves {
 	BARE, /* without its outer header */
 };
 
+/* Who signed a probe; its answer shall be signed alike. */
+enum signer { NOBODY, FIRST, SECOND, STRANGER };
+static const struct siphash_key keys[] = { [FIRST] = { 1, 2 }, [SECOND] = { 3, 4 }, [STRANGER] = { 5, 6 } };
+
 struct row {
 	const char *name;
 	struct spec in;
@@ -68,6 +72,8 @@ struct row {
 	uint32_t stopping; /* number of the engine that was asked to stop; the engine's is 1 */
 	uint64_t beat_limit_ns; /* of a beat at 1 ns, so of one that is long over */
 	uint32_t said; /* enum engine_state that the answer says, where it is another */
+	enum signer signer;
+	uint32_t n_keys; /* that the reflector has */
 };
 
 /* The state that the answer to a row's probe says. */
@@ -206,9 +212,61 @@ static const struct row rows[] = {
 	{ "a_probe_with_a_wrong_magic_is_refused",
 	  { TO_4(PROBE_OF(BACKEND_4_NUMBER, ASK, BFD_LENGTH, 3, PROBE_MAGIC + 1, PROBE_VERSION)) },
 	  AGENT_REASON_REFUSED_MALFORMED },
-	{ "a_probe_of_another_version_is_refused",
+	{ "a_probe_of_another_version_is_answered_with_ours",
 	  { TO_4(PROBE_OF(BACKEND_4_NUMBER, ASK, BFD_LENGTH, 3, PROBE_MAGIC, PROBE_VERSION + 1)) },
-	  AGENT_REASON_REFUSED_MALFORMED },
+	  AGENT_REASON_REFLECTED_OTHER_VERSION,
+	  ANSWERED },
+	{ "a_signed_probe_of_another_version_has_a_signed_answer",
+	  { TO_4(PROBE_OF(BACKEND_4_NUMBER, ASK, BFD_LENGTH, 3, PROBE_MAGIC, 7)) },
+	  AGENT_REASON_REFLECTED_OTHER_VERSION,
+	  ANSWERED,
+	  .signer = SECOND,
+	  .n_keys = 2 },
+	{ "a_forged_probe_of_another_version_is_refused",
+	  { TO_4(PROBE_OF(BACKEND_4_NUMBER, ASK, BFD_LENGTH, 3, PROBE_MAGIC, PROBE_VERSION + 1)) },
+	  AGENT_REASON_REFUSED_TAG,
+	  .signer = STRANGER,
+	  .n_keys = 2 },
+	{ "a_probe_signed_with_the_first_key_has_an_answer_signed_with_it",
+	  { GOOD_4 },
+	  AGENT_REASON_REFLECTED,
+	  ANSWERED,
+	  .signer = FIRST,
+	  .n_keys = 2 },
+	{ "a_probe_signed_with_the_second_key_has_an_answer_signed_with_it",
+	  { GOOD_4 },
+	  AGENT_REASON_REFLECTED,
+	  ANSWERED,
+	  .signer = SECOND,
+	  .n_keys = 2 },
+	{ "a_signed_probe_over_ipv6_under_its_tags_is_answered",
+	  { GOOD_6, .tags = 2 },
+	  AGENT_REASON_REFLECTED,
+	  ANSWERED,
+	  .signer = SECOND,
+	  .n_keys = 2 },
+	{ "the_only_key_signs", { GOOD_4 }, AGENT_REASON_REFLECTED, ANSWERED, .signer = FIRST, .n_keys = 1 },
+	{ "a_probe_signed_with_a_key_that_is_no_more_is_refused",
+	  { GOOD_4 },
+	  AGENT_REASON_REFUSED_TAG,
+	  .signer = SECOND,
+	  .n_keys = 1 },
+	{ "a_probe_without_a_tag_is_refused", { GOOD_4 }, AGENT_REASON_REFUSED_TAG, .n_keys = 2 },
+	{ "a_probe_signed_with_another_key_is_refused",
+	  { GOOD_6 },
+	  AGENT_REASON_REFUSED_TAG,
+	  .signer = STRANGER,
+	  .n_keys = 1 },
+	{ "without_keys_a_tag_is_not_looked_at_and_the_answer_has_none",
+	  { GOOD_4 },
+	  AGENT_REASON_REFLECTED,
+	  ANSWERED,
+	  .signer = STRANGER },
+	{ "a_signed_probe_of_a_stranger_s_address_is_refused",
+	  { GOOD_4, .src = "10.0.0.99" },
+	  AGENT_REASON_REFUSED_SOURCE,
+	  .signer = FIRST,
+	  .n_keys = 2 },
 	{ "a_probe_whose_udp_length_is_wrong_is_refused",
 	  { GOOD_4, .l4_length_off = -4 },
 	  AGENT_REASON_REFUSED_MALFORMED },
@@ -334,6 +392,41 @@ static enum agent_reason run(struct frame *out, const struct frame *in)
 	return moved;
 }
 
+static void set_keys(uint32_t n)
+{
+	struct probe_keys set = { .n = n };
+	uint32_t zero = 0;
+
+	if (n) {
+		set.key[0] = keys[FIRST];
+		set.key[1] = keys[n == 2 ? SECOND : FIRST];
+	}
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.probe_keys), &zero, &set, BPF_ANY), 0);
+}
+
+static uint32_t other_version(void)
+{
+	struct agent_word word;
+	uint32_t zero = 0;
+
+	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(skel->maps.agent), &zero, &word), 0);
+	return word.other_version;
+}
+
+/* A row's packet, its probe signed. */
+static void build(struct frame *out, const struct row *row)
+{
+	struct spec s = row->in;
+	struct probe probe;
+
+	if (row->signer != NOBODY) {
+		memcpy(&probe, s.data, sizeof(probe));
+		probe.trailer.tag = probe_tag(&keys[row->signer], &probe);
+		s.data = &probe;
+	}
+	frame_build(out, &s);
+}
+
 static void expect(struct frame *out, const struct row *row)
 {
 	struct spec s = row->in;
@@ -341,6 +434,7 @@ static void expect(struct frame *out, const struct row *row)
 
 	if (row->leaves == ANSWERED) {
 		memcpy(&answer, s.data, sizeof(answer));
+		answer.trailer.version = PROBE_VERSION;
 		answer.bfd.flags = (said_of(row) >= ENGINE_DRAINING ? BFD_ADMIN_DOWN : BFD_UP) << BFD_STATE_SHIFT;
 		answer.bfd.my_discriminator = answer.bfd.your_discriminator;
 		answer.bfd.your_discriminator = htonl(INITIATOR);
@@ -352,6 +446,7 @@ static void expect(struct frame *out, const struct row *row)
 		answer.trailer.utilisation_permille = htons(500);
 		answer.trailer.beat_age_us = answer.trailer.agent_age_us = htonl(PROBE_AGE_UNKNOWN);
 		answer.trailer.incarnation = htonl(INCARNATION);
+		answer.trailer.tag = row->n_keys ? probe_tag(&keys[row->signer], &answer) : 0;
 		s.data = &answer;
 		s.src = row->in.dst;
 		s.dst = row->in.src;
@@ -390,10 +485,13 @@ static void row_test(void **state)
 				 .life = ENGINE_LIFE(1, row->cause),
 				 .beat_limit_ns = row->beat_limit_ns },
 	    row->beat_limit_ns ? 1 : 0);
-	frame_build(&in, &row->in);
+	set_keys(row->n_keys);
+	build(&in, row);
 	reason = run(&got, &in);
 	if (reason != row->reason)
 		fail_msg("counted as %s, not %s", reason_names[reason], reason_names[row->reason]);
+	if (reason != AGENT_REASON_REFLECTED_OTHER_VERSION)
+		assert_int_equal(other_version(), 0);
 	if (reason_actions[reason] == XDP_DROP)
 		return;
 	expect(&want, row);
@@ -470,6 +568,7 @@ static void ages_are_in_microseconds_since_the_agents_word(void **state)
 	struct probe answer;
 
 	(void)state;
+	set_keys(0);
 	say((struct agent_word){ .updated_ns = 1 }, 1);
 	frame_build(&in, &rows[0].in);
 	assert_int_equal(run(&got, &in), AGENT_REASON_REFLECTED);
@@ -477,6 +576,51 @@ static void ages_are_in_microseconds_since_the_agents_word(void **state)
 	assert_true(ntohl(answer.trailer.agent_age_us) > 0 && answer.trailer.agent_age_us != htonl(PROBE_AGE_UNKNOWN));
 	assert_int_equal(answer.trailer.agent_age_us, answer.trailer.beat_age_us);
 	assert_null(frame_fault(&got, 1));
+}
+
+static void the_agent_is_told_which_other_version_asked(void **state)
+{
+	static const uint8_t versions[] = { PROBE_VERSION + 1, 0xff };
+	struct frame in, got;
+	struct probe probe;
+	struct spec s = rows[0].in;
+
+	(void)state;
+	set_keys(2);
+	say_serving();
+	s.data = &probe;
+	for (int i = 0; i < 2; i++) {
+		memcpy(&probe, rows[0].in.data, sizeof(probe));
+		probe.trailer.version = versions[i];
+		probe.trailer.tag = probe_tag(&keys[SECOND], &probe);
+		frame_build(&in, &s);
+		assert_int_equal(run(&got, &in), AGENT_REASON_REFLECTED_OTHER_VERSION);
+		assert_int_equal(other_version(), versions[i]);
+	}
+	set_keys(0);
+}
+
+static void a_probe_altered_anywhere_is_never_answered(void **state)
+{
+	uint8_t bytes[sizeof(struct probe)];
+	struct frame in, got;
+	struct probe probe;
+	struct spec s = rows[0].in;
+
+	(void)state;
+	set_keys(2);
+	say_serving();
+	s.data = bytes;
+	memcpy(&probe, rows[0].in.data, sizeof(probe));
+	probe.trailer.tag = probe_tag(&keys[SECOND], &probe);
+	for (size_t bit = 0; bit < 8 * sizeof(bytes); bit++) {
+		memcpy(bytes, &probe, sizeof(bytes));
+		bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		frame_build(&in, &s);
+		if (reason_actions[run(&got, &in)] != XDP_DROP)
+			fail_msg("answered with bit %zu altered", bit);
+	}
+	set_keys(0);
 }
 
 static void a_frame_cut_anywhere_is_left_alone_or_dropped(void **state)
@@ -545,6 +689,8 @@ static void every_reason_was_reached(void **state)
 static const struct CMUnitTest others[] = {
 	cmocka_unit_test(a_congestion_mark_goes_inside_rfc6040_4_2),
 	cmocka_unit_test(ages_are_in_microseconds_since_the_agents_word),
+	cmocka_unit_test(the_agent_is_told_which_other_version_asked),
+	cmocka_unit_test(a_probe_altered_anywhere_is_never_answered),
 	cmocka_unit_test(a_frame_cut_anywhere_is_left_alone_or_dropped),
 	cmocka_unit_test(mutated_packets_are_each_counted_once),
 	cmocka_unit_test(every_reason_was_reached),

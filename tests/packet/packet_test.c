@@ -2,7 +2,6 @@
 /*
  * packet_test.c - the real program, packet by packet: the rows of rows.c, then what a row can't say.
  */
-#include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/bpf.h>
 #include <netinet/in.h>
@@ -18,9 +17,9 @@
 
 #include "counted.h"
 #include "flows.h"
+#include "heartbeats.h"
 #include "rows.h"
 #include "shunt/hash.h"
-#include "shunt/heartbeat.h"
 
 #define VERIFIED_INSNS_MAX 300000 /* chosen: a third of what the kernel allows; 6.1 takes 2.6 times the steps of 6.18 */
 #define FUZZ_PACKETS 40000
@@ -447,137 +446,17 @@ static void owner_and_heir_down_goes_to_one_of_eight_other_slots_and_no_farther(
 	assert_true(found > 30 && given_up > 30);
 }
 
-static void an_answer_is_stamped_once(void **state)
+static void the_verifier_needs_few_steps(void **state)
 {
-	const struct row *answer = NULL;
-	struct frame in;
-	struct run got;
-
-	(void)state;
-	for (size_t i = 0; i < n_rows; i++)
-		if (rows[i].reason == REASON_PROBE_ANSWER && rows[i].in.family != 6)
-			answer = &rows[i];
-	assert_non_null(answer);
-	world_reset_session(4);
-	frame_build(&in, &answer->in);
-	assert_int_equal(run(&got, &in, 0), REASON_PROBE_ANSWER);
-	assert_int_equal(world_session()->answered_round, ROUND_NOW);
-	assert_int_equal(world_session()->answers, 1);
-	assert_int_not_equal(world_session()->answered_ns, 0);
-	assert_int_equal(run(&got, &in, 0), REASON_PROBE_OLD);
-	assert_int_equal(world_session()->answers, 1);
-}
-
-static int event_keep(void *arg, void *data, size_t size)
-{
-	struct event *e = arg;
-
-	assert_int_equal(size, sizeof(*e));
-	assert_int_equal(e->kind, 0); /* one event at the most */
-	memcpy(e, data, sizeof(*e));
-	return 0;
-}
-
-/* The backend's word is `word`, its agent says `engine`; the word after, and the event or none. */
-static uint32_t word_after(uint32_t word, uint8_t engine, int ttl, struct event *e)
-{
-	static const struct row *answer;
-	struct ring_buffer *ring;
-	struct probe probe;
-	struct frame in;
-	struct spec spec;
-	struct run got;
-
-	*e = (struct event){ 0 };
-	for (size_t i = 0; !answer; i++)
-		if (!strcmp(rows[i].name, "an_answer_is_taken_in"))
-			answer = &rows[i];
-	spec = answer->in;
-	spec.data = &probe;
-	spec.ttl = (uint8_t)ttl;
-	memcpy(&probe, answer->in.data, sizeof(probe));
-	probe.trailer.engine = engine;
-	probe.trailer.cause = htons(ENGINE_CAUSE(ENGINE_KILLED, 9) | ENGINE_CAUSE_WORKER);
-	probe.trailer.beat_age_us = htonl(600000);
-	probe.trailer.agent_age_us = htonl(20000);
-	world_reset_session(4);
-	*world_word(SESSION_ID) = word;
-	frame_build(&in, &spec);
-	assert_int_equal(run(&got, &in, 0), ttl == SBFD_TTL ? REASON_PROBE_ANSWER : REASON_PROBE_TTL);
-	ring = ring_buffer__new(world_events_fd(), event_keep, e, NULL);
-	assert_non_null(ring);
-	assert_true(ring_buffer__consume(ring) >= 0);
-	ring_buffer__free(ring);
-	word = *world_word(SESSION_ID);
-	*world_word(SESSION_ID) = BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING);
-	return word;
-}
-
-#define UP_WORD BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING)
-#define DRAINING_WORD BACKEND_WORD(BACKEND_DRAINING, VERDICT_DRAINED)
-#define SILENT_WORD BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT)
-
-static void an_answer_that_says_dead_or_stalled_takes_the_backend_down(void **state)
-{
-	static const uint32_t words[] = { UP_WORD, DRAINING_WORD };
-	struct event e;
+	static const char *const programs[] = { "shunt_ingress", "shunt_heartbeat" };
 
 	(void)state;
 	for (int i = 0; i < 2; i++) {
-		assert_int_equal(word_after(words[i], ENGINE_DEAD, SBFD_TTL, &e),
-				 BACKEND_WORD(BACKEND_DOWN, VERDICT_DEAD));
-		assert_int_equal(e.kind, EVENT_DEAD);
-		assert_int_equal(e.backend, SESSION_ID);
-		assert_int_equal(e.first_round, ROUND_NOW);
-		assert_int_equal(e.first_sent_ns, ROUND_NOW * 100000);
-		assert_int_equal(e.cause, ENGINE_CAUSE(ENGINE_KILLED, 9) | ENGINE_CAUSE_WORKER);
-		assert_int_equal(e.agent_age_us, 20000);
-		assert_true(e.at_ns > e.first_sent_ns);
-		assert_int_equal(word_after(words[i], ENGINE_STALLED, SBFD_TTL, &e),
-				 BACKEND_WORD(BACKEND_DOWN, VERDICT_STALLED));
-		assert_int_equal(e.kind, EVENT_STALLED);
-		assert_int_equal(e.beat_age_us, 600000);
+		uint32_t n = world_verified_insns(programs[i]);
+
+		print_message("# %s: %u instructions processed by the verifier\n", programs[i], n);
+		assert_true(n > 0 && n < VERIFIED_INSNS_MAX);
 	}
-}
-
-static void an_answer_that_says_dead_changes_no_verdict_of_a_backend_that_is_down(void **state)
-{
-	struct event e;
-
-	(void)state;
-	assert_int_equal(word_after(SILENT_WORD, ENGINE_DEAD, SBFD_TTL, &e), SILENT_WORD);
-	assert_int_equal(e.kind, 0);
-	assert_int_equal(word_after(0, ENGINE_STALLED, SBFD_TTL, &e), 0);
-	assert_int_equal(e.kind, 0);
-}
-
-static void an_answer_that_says_anything_else_leaves_the_word_alone(void **state)
-{
-	struct event e;
-
-	(void)state;
-	for (uint32_t engine = 0; engine < 256; engine++) {
-		if (engine == ENGINE_DEAD || engine == ENGINE_STALLED)
-			continue;
-		assert_int_equal(word_after(UP_WORD, (uint8_t)engine, SBFD_TTL, &e), UP_WORD);
-		assert_int_equal(e.kind, 0);
-	}
-}
-
-static void an_answer_that_is_refused_kills_nobody(void **state)
-{
-	struct event e;
-
-	(void)state;
-	assert_int_equal(word_after(UP_WORD, ENGINE_DEAD, SBFD_TTL - 1, &e), UP_WORD);
-	assert_int_equal(e.kind, 0);
-}
-
-static void the_verifier_needs_few_steps(void **state)
-{
-	(void)state;
-	print_message("# shunt_ingress: %u instructions processed by the verifier\n", world_verified_insns());
-	assert_true(world_verified_insns() > 0 && world_verified_insns() < VERIFIED_INSNS_MAX);
 }
 
 static void every_reason_was_reached(void **state)
@@ -603,13 +482,8 @@ static const struct CMUnitTest others[] = {
 	cmocka_unit_test(an_icmp_error_goes_where_its_flow_goes),
 	cmocka_unit_test(a_flipped_word_moves_the_next_packet),
 	cmocka_unit_test(owner_and_heir_down_goes_to_one_of_eight_other_slots_and_no_farther),
-	cmocka_unit_test(an_answer_is_stamped_once),
 	cmocka_unit_test(a_frame_cut_anywhere_is_never_forwarded_damaged),
 	cmocka_unit_test(mutated_packets_are_each_counted_once_and_never_leave_damaged),
-	cmocka_unit_test(an_answer_that_says_dead_or_stalled_takes_the_backend_down),
-	cmocka_unit_test(an_answer_that_says_dead_changes_no_verdict_of_a_backend_that_is_down),
-	cmocka_unit_test(an_answer_that_says_anything_else_leaves_the_word_alone),
-	cmocka_unit_test(an_answer_that_is_refused_kills_nobody),
 	cmocka_unit_test(the_verifier_needs_few_steps),
 	cmocka_unit_test(every_reason_was_reached),
 };
@@ -617,9 +491,9 @@ static const struct CMUnitTest others[] = {
 
 int main(void)
 {
-	size_t n_flows, n = 0;
-	const struct CMUnitTest *flows = flow_tests(&n_flows);
-	struct CMUnitTest *tests = calloc(n_rows + n_flows + N_OTHERS, sizeof(*tests));
+	size_t n_flows, n_heartbeats, n = 0;
+	const struct CMUnitTest *flows = flow_tests(&n_flows), *heartbeats = heartbeat_tests(&n_heartbeats);
+	struct CMUnitTest *tests = calloc(n_rows + n_flows + n_heartbeats + N_OTHERS, sizeof(*tests));
 	int err = tests ? world_open() : -ENOMEM, failed = 1;
 
 	if (err) {
@@ -630,6 +504,8 @@ int main(void)
 		tests[n] = (struct CMUnitTest){ rows[n].name, row_test, NULL, NULL, (void *)(uintptr_t)&rows[n] };
 	memcpy(tests + n, flows, n_flows * sizeof(*flows));
 	n += n_flows;
+	memcpy(tests + n, heartbeats, n_heartbeats * sizeof(*heartbeats));
+	n += n_heartbeats;
 	memcpy(tests + n, others, sizeof(others));
 	n += N_OTHERS;
 	failed = _cmocka_run_group_tests("packet", tests, n, NULL, NULL);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/vip_index.h"
@@ -27,6 +28,9 @@ static struct journal_state *journal_state;
 static struct backend_flows *backend_flows;
 static struct backend *backends;
 static struct syn *syns;
+static struct session *sessions;
+static struct detector *detector;
+static struct round_trips *round_trips;
 
 const uint8_t mac_next_hop[MAC_BYTES] = { 0x02, 0, 0, 0, 0xbe, 0x01 };
 
@@ -221,10 +225,13 @@ int world_open(void)
 	backend_flows = share(skel->maps.backend_flows);
 	backends = share(skel->maps.backends);
 	syns = share(skel->maps.syns);
+	sessions = share(skel->maps.sessions);
+	detector = share(skel->maps.detector);
+	round_trips = share(skel->maps.round_trips);
 	vip_index.buckets = share(skel->maps.vip_index);
 	vip_index.records = share(skel->maps.vips);
-	if (!journal || !journal_state || !backend_flows || !backends || !syns || !vip_index.buckets ||
-	    !vip_index.records)
+	if (!journal || !journal_state || !backend_flows || !backends || !syns || !sessions || !detector ||
+	    !round_trips || !vip_index.buckets || !vip_index.records)
 		return -ENOMEM;
 	journal_state->capacity = FLOWS_MAX;
 	return put_pools() ?: put_vips() ?: put(skel->maps.egress, &elsewhere, &loopback);
@@ -242,31 +249,72 @@ void world_set_state(uint32_t backend, uint32_t state)
 
 void world_reset_session(int family)
 {
-	uint32_t id = SESSION_ID, zero = 0;
+	const struct probe_keys none = { 0 };
 	struct session s = {
 		.discriminator = SESSION_DISCRIMINATOR,
 		.address = address_of(family == 6 ? BACKEND_6 : BACKEND_4),
 		.answered_round = ROUND_NOW - 3,
 		.asked = ~0ULL,
 	};
-	static struct detector d;
 
-	d = (struct detector){ .interval_ns = 100000, .multiplier = 3, .n_sessions = SESSION_ID, .round = ROUND_NOW };
-	for (uint64_t r = ROUND_NOW - SHUNT_ROUNDS + 1; r <= ROUND_NOW; r++) {
-		d.rounds[r % SHUNT_ROUNDS] = (struct round_time){ .round = r, .sent_ns = r * 100000 };
-	}
+	*detector = (struct detector){
+		.interval_ns = 100000, .multiplier = 3, .n_sessions = SESSION_ID, .round = ROUND_NOW
+	};
+	for (uint64_t r = ROUND_NOW - SHUNT_ROUNDS + 1; r <= ROUND_NOW; r++)
+		detector->rounds[r % SHUNT_ROUNDS] = (struct round_time){ .round = r, .sent_ns = r * 100000 };
 	s.your_discriminator = reflector_discriminator(&s.address);
-	put(skel->maps.sessions, &id, &s);
-	put(skel->maps.detector, &zero, &d);
+	sessions[SESSION_ID] = s;
+	memset(&round_trips[SESSION_ID], 0, sizeof(round_trips[0]));
+	world_set_keys(&none);
+}
+
+void world_set_session_kind(enum session_kind kind)
+{
+	struct session *s = &sessions[SESSION_ID];
+
+	s->kind = kind;
+	if (kind != SESSION_ECHO)
+		return;
+	s->your_discriminator = s->discriminator;
+	s->address = address_of(s->address.w[2] == SHUNT_V4_MAPPED ? LOCAL_4 : LOCAL_6);
+}
+
+void world_set_keys(const struct probe_keys *keys)
+{
+	uint32_t zero = 0;
+
+	put(skel->maps.probe_keys, &zero, keys);
+}
+
+void world_ask(uint64_t round, uint64_t ago_ns)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	detector->rounds[round % SHUNT_ROUNDS] =
+		(struct round_time){ .round = round,
+				     .sent_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec - ago_ns };
+}
+
+void world_set_heartbeats(bool is_there)
+{
+	int fd = bpf_program__fd(skel->progs.shunt_heartbeat);
+	uint32_t zero = 0;
+
+	if (is_there)
+		put(skel->maps.heartbeat_program, &zero, &fd);
+	else
+		bpf_map_delete_elem(bpf_map__fd(skel->maps.heartbeat_program), &zero);
 }
 
 const struct session *world_session(void)
 {
-	static struct session s;
-	uint32_t id = SESSION_ID;
+	return &sessions[SESSION_ID];
+}
 
-	bpf_map_lookup_elem(bpf_map__fd(skel->maps.sessions), &id, &s);
-	return &s;
+const struct round_trips *world_round_trips(void)
+{
+	return &round_trips[SESSION_ID];
 }
 
 uint32_t *world_word(uint32_t backend)
@@ -350,12 +398,12 @@ void world_traffic(int is_vip, uint32_t id, struct traffic *out)
 	}
 }
 
-uint32_t world_verified_insns(void)
+uint32_t world_verified_insns(const char *program)
 {
 	struct bpf_prog_info info = { 0 };
 	uint32_t size = sizeof(info);
 
-	bpf_obj_get_info_by_fd(bpf_program__fd(skel->progs.shunt_ingress), &info, &size);
+	bpf_obj_get_info_by_fd(bpf_program__fd(bpf_object__find_program_by_name(skel->obj, program)), &info, &size);
 	return info.verified_insns;
 }
 

@@ -11,6 +11,7 @@
 
 #include "frame.h"
 #include "shunt/abi.h"
+#include "shunt/heartbeat.h"
 #include "shunt/reasons.h"
 
 #define VIP_4 "203.0.113.10"
@@ -70,8 +71,13 @@ extern const uint8_t mac_next_hop[MAC_BYTES];
 
 int world_open(void); /* 0 or -errno */
 void world_close(void);
-void world_reset_session(int family); /* unanswered since ROUND_NOW - 3 */
+void world_reset_session(int family); /* unanswered since ROUND_NOW - 3; no keys */
+void world_set_session_kind(enum session_kind kind); /* of SESSION_ECHO also the address and the discriminators */
+void world_set_keys(const struct probe_keys *keys);
+void world_ask(uint64_t round, uint64_t ago_ns); /* the round was sent so long ago */
+void world_set_heartbeats(bool is_there); /* the program that the walk leaves for */
 const struct session *world_session(void);
+const struct round_trips *world_round_trips(void); /* of SESSION_ID */
 uint32_t *world_word(uint32_t backend); /* the state word itself */
 int world_events_fd(void); /* map `events` */
 void world_set_state(uint32_t backend, uint32_t state);
@@ -92,7 +98,7 @@ int world_run(struct run *out, const struct frame *in, unsigned meta_bytes);
 
 void world_reasons(uint64_t out[REASON_COUNT]);
 void world_traffic(int is_vip, uint32_t id, struct traffic *out);
-uint32_t world_verified_insns(void);
+uint32_t world_verified_insns(const char *program);
 
 /* ---- flows: those of POOL_FLOWS, over TCP ---- */
 
