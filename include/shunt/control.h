@@ -28,9 +28,11 @@
  *   probe show    [{backend,address,state,rounds_asked,answers,loss_permille,rtt_us,last_answer_us,engine,
  *                   agent_age_us}]                    args {"name"} of the backend
  *   stats show    {uptime_s,detector,interfaces:[{name,mode}],probe:{interval_us,multiplier,round,rounds_late,
- *                   rounds_skipped,send_errors,late_max_us,ticks,tick_late_max_us,suspect_since_ns},
+ *                   rounds_skipped,send_errors,late_max_us,ticks,tick_late_max_us,suspect_since_ns,
+ *                   configured_interval_us,round_cost_us},
  *                  flows:{capacity,opened,full,looked_up,policed},reasons:[{name,action,packets,meaning}]}
- *                   suspect_since_ns: all silent and no witness since then; null: no. flows: entries of the journal,
+ *                   interval_us: in force; longer than configured_interval_us where that can't be kept;
+ *                   round_cost_us: what sending a round takes; suspect_since_ns: all silent and no witness since then; null: no. flows: entries of the journal,
  *                   flows recorded, flows not recorded because it was full, packets looked up, SYNs above their limit
  *   slot show     [{pool,slots,backend,owner,heir}]: how many of its pool's slots a backend has    args {"pool"}
  *                   with args {"pool","slot":N}: {pool,slot,owner,heir,succession:[name, ...]}, owner first

@@ -306,6 +306,7 @@ static int rig_open(void **state)
 		return -1;
 	}
 	runs_fill(s);
+	s->pace.interval_ns = s->config->probe_interval_ns;
 	s->xdp_mode = rig.modes;
 	snprintf(rig.modes[0], sizeof(rig.modes[0]), "native");
 	snprintf(rig.modes[1], sizeof(rig.modes[1]), "generic");

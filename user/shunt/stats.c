@@ -19,6 +19,8 @@ static const struct column interface_columns[] = {
 
 static const struct column probe_columns[] = {
 	{ "interval_us", "probe interval", UNIT_US },
+	{ "configured_interval_us", "configured", UNIT_US },
+	{ "round_cost_us", "a round costs", UNIT_US },
 	{ "multiplier", "multiplier", 0 },
 	{ "round", "newest round", 0 },
 	{ "rounds_late", "rounds late", 0 },

@@ -76,6 +76,12 @@ static json_t *us(uint64_t ns)
 	return json_integer((json_int_t)((ns + 500) / 1000));
 }
 
+/* An interval may be no whole number of them. */
+static json_t *interval_json(uint64_t ns)
+{
+	return ns % 1000 ? json_real((double)ns / 1000) : us(ns);
+}
+
 static json_t *address_json(const struct shunt_addr *address)
 {
 	char text[ADDRESS_TEXT_MAX];
@@ -427,21 +433,23 @@ static json_t *stats_show(struct request *r)
 	const struct shuntd *s = r->shuntd;
 	const struct detector *d = dataplane_detector(s->dataplane);
 	const struct prober_stats *prober = s->prober ? prober_stats(s->prober) : NULL;
-	uint64_t interval_ns = s->config->probe_interval_ns, suspect_ns = load(&d->suspect_since_ns);
+	uint64_t suspect_ns = load(&d->suspect_since_ns);
 	json_t *interfaces = json_array(), *probe;
 
 	for (size_t i = 0; i < s->config->n_interfaces; i++)
 		json_array_append_new(
 			interfaces, json_pack("{s:s, s:s}", "name", s->config->interfaces[i], "mode", s->xdp_mode[i]));
 	probe = json_pack("{s:o, s:i, s:I, s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "interval_us",
-			  interval_ns % 1000 ? json_real((double)interval_ns / 1000) : us(interval_ns), "multiplier",
-			  (int)s->config->probe_multiplier, "round", (json_int_t)load(&d->round), "rounds_late",
+			  interval_json(s->pace.interval_ns), "multiplier", (int)s->config->probe_multiplier, "round",
+			  (json_int_t)load(&d->round), "rounds_late",
 			  integer_or_null(prober, prober ? prober->rounds_late : 0), "rounds_skipped",
 			  integer_or_null(prober, prober ? prober->rounds_skipped : 0), "send_errors",
 			  integer_or_null(prober, prober ? prober->send_errors : 0), "late_max_us",
 			  prober ? us(prober->late_max_ns) : json_null(), "ticks", (json_int_t)load(&d->ticks),
 			  "tick_late_max_us", us(load(&d->late_max_ns)), "suspect_since_ns",
 			  integer_or_null(suspect_ns, suspect_ns));
+	json_object_set_new(probe, "configured_interval_us", interval_json(s->config->probe_interval_ns));
+	json_object_set_new(probe, "round_cost_us", prober ? us(prober->round_ns) : json_null());
 	return json_pack("{s:I, s:s, s:o, s:o, s:o, s:o}", "uptime_s",
 			 (json_int_t)((now_ns() - s->started_ns) / 1000000000), "detector",
 			 s->detector == DETECTOR_KERNEL ? "kernel" : "controller", "interfaces", interfaces, "probe",

@@ -89,7 +89,7 @@ static void word_seen(struct backend_run *b, uint32_t word, uint64_t at_ns)
 struct admission_limits backends_limits(const struct shuntd *s)
 {
 	return (struct admission_limits){
-		.gap_ns = s->config->probe_interval_ns * s->config->probe_multiplier * PROBER_SLOW + BACKENDS_PERIOD_NS,
+		.gap_ns = s->pace.interval_ns * s->config->probe_multiplier * PROBER_SLOW + BACKENDS_PERIOD_NS,
 		.hold_ns = s->config->probe_hold_ns,
 		.hold_max_ns = s->config->probe_hold_max_ns,
 	};
@@ -262,8 +262,7 @@ static void grace_follow(struct shuntd *s, struct backend_run *b, struct session
 	uint64_t rtt = __atomic_load_n(&session->rtt_ns, __ATOMIC_RELAXED);
 
 	b->rtt_ns = b->rtt_ns - b->rtt_ns / 8 + rtt / 8;
-	__atomic_store_n(&session->grace_ns, b->rtt_ns > s->config->probe_interval_ns ? b->rtt_ns : 0,
-			 __ATOMIC_RELAXED);
+	__atomic_store_n(&session->grace_ns, b->rtt_ns > s->pace.interval_ns ? b->rtt_ns : 0, __ATOMIC_RELAXED);
 }
 
 /* Swap a backend's word from one of a state to another; false: it is not in that state (any more). */
@@ -579,22 +578,11 @@ static void backend_run_one(struct shuntd *s, struct backend_run *b, const struc
 		backend_admit(s, b, session, limits, now);
 }
 
-/* What a round costs at best, over the last second or so: one that was interrupted says nothing. */
-static void round_follow(struct shuntd *s)
-{
-	uint64_t newest = s->prober ? atomic_load(&prober_stats(s->prober)->send_ns) : 0;
-
-	s->round_ns += s->round_ns / 64;
-	if (newest && (!s->round_ns || newest < s->round_ns))
-		s->round_ns = newest;
-}
-
 void backends_run(struct shuntd *s)
 {
 	uint64_t now = clock_ns(CLOCK_MONOTONIC);
 	struct admission_limits limits = backends_limits(s);
 
-	round_follow(s);
 	for (size_t i = 0; i < s->n_backends; i++)
 		backend_run_one(s, s->backends[i], &limits, now);
 	for (size_t i = s->n_backends; i--;)

@@ -22,12 +22,10 @@
 #include "shuntd/control.h"
 #include "shuntd/journal.h"
 #include "shuntd/reload.h"
+#include "shuntd/rounds.h"
 #include "shuntd/shuntd.h"
 
 #define SHUNTD_CONFIG "/etc/shunt/shunt.yaml"
-/* How often and how long to wait for the prober to have asked everybody some times; a long interval can be kept. */
-#define CALIBRATE_NS 5000000L
-#define CALIBRATE_TURNS 50
 
 static const char usage[] = "usage: shuntd [-f FILE]          run with this configuration (default " SHUNTD_CONFIG ")\n"
 			    "       shuntd --check FILE       say what is wrong with it, or nothing\n"
@@ -99,24 +97,6 @@ static int attach_all(struct shuntd *s)
 	return 0;
 }
 
-/*
- * Can this machine keep its rounds? A round must be sent in less than an interval. Says what is possible if not.
- */
-static int check_interval(struct shuntd *s)
-{
-	const struct timespec settle = { .tv_nsec = CALIBRATE_NS };
-	const struct prober_stats *stats = prober_stats(s->prober);
-	uint64_t interval_ns = s->config->probe_interval_ns;
-	char why[256];
-
-	for (int i = 0; i < CALIBRATE_TURNS && atomic_load(&stats->full_rounds) < PROBER_FULL_ROUNDS; i++)
-		clock_nanosleep(CLOCK_MONOTONIC, 0, &settle, NULL);
-	if (atomic_load(&stats->full_round_ns) < interval_ns)
-		return 0;
-	interval_explain(why, sizeof(why), interval_ns, s->n_backends, atomic_load(&stats->full_round_ns));
-	return fail(NULL, why);
-}
-
 static int poll_add(int epoll, int fd)
 {
 	struct epoll_event e = { .events = EPOLLIN, .data.fd = fd };
@@ -178,9 +158,10 @@ static int loop(struct shuntd *s)
 				}
 				shuntd_reload_asked(s);
 			}
-			if (fd == timer && read(timer, &ticks, sizeof(ticks)) == sizeof(ticks))
+			if (fd == timer && read(timer, &ticks, sizeof(ticks)) == sizeof(ticks)) {
 				backends_run(s);
-			else if (fd == netlink_fd(s->netlink))
+				rounds_run(s);
+			} else if (fd == netlink_fd(s->netlink))
 				netlink_take(s, epoll);
 			else if (fd == control_fd(s->control))
 				control_run(s->control);
@@ -271,15 +252,9 @@ static int run(struct shuntd *s)
 	prober.detector = dataplane_detector(s->dataplane);
 	prober.sessions = dataplane_sessions(s->dataplane);
 	prober.backends = dataplane_backends(s->dataplane);
-	prober.settings = (struct prober_settings){ .interval_ns = s->config->probe_interval_ns,
-						    .multiplier = s->config->probe_multiplier,
-						    .keys = s->keys,
-						    .judge = s->detector == DETECTOR_CONTROLLER };
 	prober.cpu = cpu;
-	if (prober_start(&s->prober, &prober, &why))
+	if (rounds_start(s, &prober, &why))
 		return fail(NULL, why);
-	if (check_interval(s))
-		return 1;
 	ledger_add(s->ledger, 0, "shuntd", "self", "ready",
 		   s->detector == DETECTOR_KERNEL ? "detector kernel" : "detector controller",
 		   json_pack("{s:i, s:i, s:i, s:i}", "interfaces", (int)s->config->n_interfaces, "vips",

@@ -49,7 +49,7 @@ struct prober_stats {
 	atomic_uint_fast64_t rounds_skipped; /* not asked at all because the thread came too late */
 	atomic_uint_fast64_t send_errors; /* probes that could not be sent */
 	atomic_uint_fast64_t late_max_ns;
-	atomic_uint_fast64_t send_ns; /* time the newest round's sending took */
+	atomic_uint_fast64_t round_ns; /* what sending a round costs: the median of those lately */
 	atomic_uint_fast64_t full_rounds; /* at the start, of everybody whatever his state: up to PROBER_FULL_ROUNDS */
 	atomic_uint_fast64_t full_round_ns; /* the quickest of them */
 };

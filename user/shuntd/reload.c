@@ -20,6 +20,7 @@
 #include "common/key_file.h"
 #include "core/plan.h"
 #include "shuntd/backends.h"
+#include "shuntd/rounds.h"
 
 #define RETRY_NS 1000000000ULL /* chosen: a table that could not be built for want of memory is tried again */
 
@@ -112,15 +113,6 @@ int config_keys(struct probe_keys *keys, const struct config *config, char *why,
 	return 0;
 }
 
-void interval_explain(char *why, size_t why_size, uint64_t interval_ns, size_t n_backends, uint64_t round_ns)
-{
-	snprintf(why, why_size,
-		 "probe.interval: %llu us is too short: asking %zu backends takes this machine %llu us; an interval of "
-		 "%llu us is possible",
-		 (unsigned long long)(interval_ns / 1000), n_backends, (unsigned long long)(round_ns / 1000),
-		 (unsigned long long)((round_ns * 5 / 4 + 49999) / 50000 * 50));
-}
-
 int config_cpu(const struct config *config)
 {
 	cpu_set_t cpus;
@@ -147,13 +139,11 @@ static size_t plan_count(const struct plan *plan, enum plan_kind kind)
 	return n;
 }
 
-/* Ids for what is added, beside those of what has not gone yet; time for the questions. */
-static int room_check(const struct shuntd *s, const struct config *after, const struct plan *plan, char *why,
-		      size_t why_size)
+/* Ids for what is added, beside those of what has not gone yet. */
+static int room_check(const struct shuntd *s, const struct plan *plan, char *why, size_t why_size)
 {
-	size_t n_added = plan_count(plan, PLAN_BACKEND_ADDED), n = n_added;
+	size_t n = plan_count(plan, PLAN_BACKEND_ADDED);
 	size_t n_pools = s->n_pools + plan_count(plan, PLAN_POOL_ADDED) + plan_count(plan, PLAN_POOL_SLOTS);
-	uint64_t round_ns = s->n_backends ? s->round_ns * (s->n_backends + n_added) / s->n_backends : 0;
 
 	for (size_t id = 0; id < SHUNT_MAX_BACKENDS; id++)
 		n += s->backend_ids[id] != NULL;
@@ -166,10 +156,6 @@ static int room_check(const struct shuntd *s, const struct config *after, const 
 		snprintf(why, why_size, "%zu pools with those that were removed and still have flows: at most %d",
 			 n_pools, SHUNT_MAX_POOLS);
 		return -ENOSPC;
-	}
-	if ((n_added || plan_count(plan, PLAN_PROBE)) && round_ns >= after->probe_interval_ns) {
-		interval_explain(why, why_size, after->probe_interval_ns, s->n_backends + n_added, round_ns);
-		return -ETIME;
 	}
 	return 0;
 }
@@ -381,38 +367,6 @@ static void keys_apply(struct shuntd *s, const struct probe_keys *keys)
 		s->keys = *keys;
 }
 
-/* Whom to ask, how often, signed with what, on which CPU, and who judges. */
-static void prober_apply(struct shuntd *s)
-{
-	struct detector *d = dataplane_detector(s->dataplane);
-	const struct config *c = s->config;
-	struct prober_settings settings = { .interval_ns = c->probe_interval_ns,
-					    .multiplier = c->probe_multiplier,
-					    .keys = s->keys };
-	enum config_detector before = s->detector;
-	const char *why = "";
-	int cpu = config_cpu(c), err;
-
-	s->detector = dataplane_has_timer(s->dataplane) ? c->detector : DETECTOR_CONTROLLER;
-	settings.judge = s->detector == DETECTOR_CONTROLLER;
-	err = prober_update(s->prober, &settings, &why);
-	if (err) {
-		ledger_add(s->ledger, 0, "shuntd", "self", "probes not changed", why, NULL);
-		s->detector = before;
-		return;
-	}
-	d->tick_stopped = settings.judge;
-	if (cpu == s->cpu && before == s->detector)
-		return;
-	err = cpu >= 0 ? prober_pin(s->prober, cpu) : 0;
-	if (!err && s->detector == DETECTOR_KERNEL)
-		err = dataplane_start_tick(s->dataplane, cpu);
-	if (err)
-		ledger_add(s->ledger, 0, "shuntd", "self", "probes not moved", strerror(-err),
-			   json_pack("{s:i}", "cpu", cpu));
-	s->cpu = cpu;
-}
-
 /* The changes as sentences, and each in the ledger. Of keys no more than that they are others. */
 static json_t *changes_tell(struct shuntd *s, const struct plan *plan, const struct probe_keys *keys)
 {
@@ -456,7 +410,7 @@ static void apply(struct shuntd *s, const struct plan *plan, const struct probe_
 	apply_kind(s, plan, PLAN_BACKEND_CHECK, backend_check);
 	if (plan_count(plan, PLAN_BACKEND_ADDED) || plan_count(plan, PLAN_PROBE) ||
 	    plan_count(plan, PLAN_BACKEND_CHECK) || new_keys)
-		prober_apply(s);
+		rounds_apply(s);
 	backends_resolve(s);
 	apply_kind(s, plan, PLAN_POOL_ADDED, pool_begin);
 	apply_kind(s, plan, PLAN_VIP_REMOVED, vip_remove);
@@ -482,7 +436,7 @@ int shuntd_reload(struct shuntd *s, bool force, json_t **changes, char *why, siz
 	if (err)
 		goto out;
 	err = plan_make(&plan, before, after, reason, sizeof(reason));
-	err = err ? err : room_check(s, after, &plan, reason, sizeof(reason));
+	err = err ? err : room_check(s, &plan, reason, sizeof(reason));
 	if (err) {
 		snprintf(why, why_size, "%s: %s", s->config_path, reason);
 		goto out;

@@ -25,9 +25,6 @@ int config_check(const struct shuntd *shuntd, const struct config *config, char 
 /* The keys of its probe.key_file into *keys, whose `echo` is left alone; none where there is no such file. As above. */
 int config_keys(struct probe_keys *keys, const struct config *config, char *why, size_t why_size);
 
-/* An interval of the probes that is too short for so many backends: what can be done, for `why`. */
-void interval_explain(char *why, size_t why_size, uint64_t interval_ns, size_t n_backends, uint64_t round_ns);
-
 /* The CPU that asks and evaluates: the configured one, or the last that we may use; -1: any. */
 int config_cpu(const struct config *config);
 

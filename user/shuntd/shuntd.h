@@ -11,6 +11,7 @@
 
 #include "core/admission.h"
 #include "core/config.h"
+#include "core/pace.h"
 #include "core/table.h"
 #include "shunt/heartbeat.h"
 #include "shuntd/dataplane.h"
@@ -105,7 +106,12 @@ struct shuntd {
 	bool reload_asked; /* by SIGHUP, meanwhile */
 	bool reload_force;
 	uint64_t reload_ns, reload_retry_ns; /* CLOCK_MONOTONIC: its begin; not to try again before */
-	uint64_t round_ns; /* what a round of probes costs: the lesser of the newest, forgotten slowly */
+	/* rounds.c */
+	struct pace pace; /* the interval in force, and what becomes of it */
+	uint64_t configured_interval_ns; /* that it was made from */
+	size_t n_asked; /* backends that the prober was told to ask */
+	uint64_t rounds_seen_ns, rounds_seen,
+		late_seen; /* the newest look: when (0: none yet), rounds and late ones till then */
 	bool confirm; /* the journal fills: VIP_CONFIRM is to be set; journal.c sets it, then calls vips_flags_apply() */
 	char (*xdp_mode)[16]; /* per interface of config: "native" or "generic" */
 	int pipe[2]; /* events from the prober's thread, when it judges */
