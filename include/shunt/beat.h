@@ -22,8 +22,8 @@
 
 /*
  * The memory to beat in, from the agent's socket (NULL: /run/shunt/beat.sock); NULL and errno if there is none. Shared by
- * the processes that this one forks. An agent that was started anew has other memory, unless the configuration pins it:
- * attach again then.
+ * the processes that this one forks. An agent that ended and was started anew has other memory, unless the configuration
+ * pins it (`beat: {pin: PATH}`): attach again then.
  */
 static inline uint64_t *shunt_beat_attach(const char *path)
 {

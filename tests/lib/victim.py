@@ -6,7 +6,8 @@
 
 Prints "ready WORKER", its worker's process or 0, when it listens and can beat. A line on stdin, each answered with a line of its own:
   exit N | segv | close (the listener) | listen | health STATUS, or hang, garbage, megabytes (of its GET answers)
-  exec (another program, which holds the listener) | eat BYTES (of memory) | worker (one more: answered "done WORKER") | fork (a child that holds the listener for a minute at the most)
+  full STATUS (the same of GET /slots)
+  exec (another program, which holds the listener) | eat BYTES (of memory) | worker (one more: answered "done WORKER") | reap (wait for one to end) | fork (a child that holds the listener for a minute at the most)
   asked (done when its health is asked the next time)
   catch (SIGTERM, and end with status 0) | linger (on SIGTERM close the listener, and go on)
 The worker ends with the status of the signal SIGUSR1 (0) or SIGUSR2 (1), or when its parent does.
@@ -36,7 +37,7 @@ def worker():
 
 
 class Victim:
-    health = "200"
+    health = full = "200"
 
     def __init__(self, port):
         self.port = port
@@ -56,11 +57,11 @@ class Victim:
                 peer, _ = listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self.answer, args=(peer, self.health), daemon=True).start()
+            threading.Thread(target=self.answer, args=(peer,), daemon=True).start()
 
-    def answer(self, peer, health):
+    def answer(self, peer):
         try:
-            peer.recv(4096)
+            health = self.full if peer.recv(4096).startswith(b"GET /slots") else self.health
             self.asked.set()
             if health == "hang":
                 peer.recv(1)
@@ -105,12 +106,16 @@ def main(port, *options):
             victim.listen()
         elif verb == "health":
             victim.health = value
+        elif verb == "full":
+            victim.full = value
         elif verb == "exec":
             victim.socket.set_inheritable(True)
             os.execv(sys.executable, [sys.executable, "-c", "print('done', flush=True); import signal; signal.pause()"])
         elif verb == "worker":
             print("done", worker(), flush=True)
             continue
+        elif verb == "reap":
+            os.wait()
         elif verb == "eat":
             ballast += b"x" * int(value)
         elif verb == "fork" and not os.fork():

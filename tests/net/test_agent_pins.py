@@ -261,6 +261,21 @@ def test_interface_that_is_no_longer_configured_is_left(scene):
     assert "xdp" in scene.host.run("ip", "link", "show", "eth0")
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_agent_that_is_started_while_another_ends_waits_for_its_end(scene, number):
+    scene.agent_start(ENGINE)
+    first = scene.agent
+    first.send_signal(signal.SIGSTOP)
+    first.send_signal(signal.SIGTERM)  # it will end in good order, later
+    scene.agent_start(ENGINE, wait=False)
+    if number == signal.SIGKILL:
+        first.kill()
+    else:
+        first.send_signal(signal.SIGCONT)
+    first.wait()
+    wait_for(lambda: "ready: " in scene.log(), "the second agent")
+
+
 def test_second_agent_on_the_same_directory_is_refused(scene):
     scene.agent_start(ENGINE)
     config = scene.cluster.write("second.yaml", f"interfaces: [lo]\npin: {scene.pin}\n"

@@ -2,6 +2,7 @@
 """Every way an engine can fail, with real processes: what its kernel and its agent say of it, and what the balancer does."""
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
@@ -83,15 +84,18 @@ class Scene:
     def said(self):
         return next(p["engine"] for p in self.cluster.shunt("probe", "show") if p["backend"] == "gpu1")
 
+    def status(self):
+        return self.cluster.backends[0].run(BUILD / "shunt-agent", "-s", self.cluster.agent_socket(self.cluster.backends[0]), "status")
+
     def wait_said(self, engine):
         wait_for(lambda: self.said() == engine, f"gpu1 to say {engine}")
 
-    def asked_anew(self):
-        """Until gpu1 has answered a question that was asked after this was called; for what must not happen."""
+    def asked_anew(self, more=3):
+        """Until gpu1 has answered questions that were asked after this was called; for what must not happen."""
         def answers():
             return next(p["answers"] for p in self.cluster.shunt("probe", "show") if p["backend"] == "gpu1")
         n = answers()
-        wait_for(lambda: answers() > n + 3, "more answers")
+        wait_for(lambda: answers() > n + more, "more answers")
 
     def asked_n_times(self, victim, n):
         """Until the victim's health was asked so often."""
@@ -208,6 +212,31 @@ def test_engine_whose_health_is_odd_but_good_serves(scene, health):
     scene.asked_n_times(victim, 5)
     assert scene.said() == "serving" and scene.cluster.states()["gpu1"] == "up"
     assert not scene.cluster.events(begun_ns, name="gpu1", what="draining")
+
+
+FULL = HEALTH.replace("interval", f"full_url: 'http://127.0.0.1:{PORT}/slots', interval")
+
+
+@pytest.mark.parametrize("engine, verb, status", [(HEALTH, "health", "429"), (FULL, "full", "429"), (FULL, "full", "503")],
+                         ids=["429", "429 elsewhere", "503 elsewhere"])
+def test_engine_that_is_full_says_so_and_serves(scene, engine, verb, status):
+    begun_ns, victim = scene.begin(engine)
+    assert "health: ready: " in scene.status()
+    victim.do(f"{verb} {status}")
+    wait_for(lambda: "health: ready, full: " in scene.status(), "the agent to hear it")
+    scene.asked_anew()
+    assert scene.said() == "serving" and scene.cluster.states()["gpu1"] == "up"
+    victim.do(f"{verb} 200")
+    wait_for(lambda: "health: ready: " in scene.status(), "room again")
+    assert not scene.cluster.events(begun_ns, name="gpu1", what="draining")
+
+
+@pytest.mark.parametrize("full", ["500", "hang", "garbage"])
+def test_engine_that_does_not_say_whether_it_is_full_is_not(scene, full):
+    begun_ns, victim = scene.begin(FULL)
+    victim.do(f"full {full}")
+    scene.asked_n_times(victim, 6)
+    assert "health: ready: " in scene.status() and scene.said() == "serving"
 
 
 def test_engine_is_loading_until_it_first_says_that_it_is_ready(scene):
@@ -456,6 +485,56 @@ def test_unknown_port_is_loading_and_says_nothing_of_death(scene):
     assert scene.log().count("engine: nobody listens on port 8999 yet\n") == 1
 
 
+def test_unknown_cgroup_is_loading_and_is_named(scene):
+    scene.agent_start("{cgroup: /sys/fs/cgroup/shunt-nobody}")
+    scene.start_shuntd(scene.cluster.config(interval="1ms", hold=HOLD), "gpu2")
+    scene.wait_said("loading")
+    scene.asked_anew()
+    assert scene.cluster.states()["gpu1"] == "down" and "dead" not in scene.log()
+    assert scene.log().count("engine: no process in /sys/fs/cgroup/shunt-nobody yet\n") == 1
+
+
+def process_numbered(pid):
+    """An unrelated process that has this number, which nobody has."""
+    for _ in range(200):
+        pathlib.Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
+        process = subprocess.Popen(["sleep", "60"])
+        if process.pid == pid:
+            return process
+        process.kill()
+        process.wait()
+    raise AssertionError(f"no process got the number {pid}")
+
+
+@pytest.mark.parametrize("by", ["listen", "pid_file"])
+def test_process_with_the_number_of_a_dead_one_is_nobody(scene, by):
+    path = scene.cluster.write("engine.pid", "0\n")
+    victim = scene.victim("worker")
+    path.write_text(f"{victim.process.pid}\n")
+    scene.agent_start(f"{{{by}: {PORT if by == 'listen' else path}, worker_age: 0s}}")
+    scene.start_shuntd(scene.cluster.config(interval="1ms", hold=HOLD))
+    begun_ns = time.monotonic_ns()
+    os.kill(victim.worker, signal.SIGUSR1)
+    victim.do("reap")
+    other = process_numbered(victim.worker)
+    other.kill()
+    other.wait()
+    scene.asked_anew()
+    assert scene.said() == "serving"
+    victim.kill()
+    victim.end()
+    scene.down(begun_ns)
+    other = process_numbered(victim.process.pid)
+    try:
+        scene.asked_anew(20)  # several searches for an engine: one that is down is asked every 16 ms
+        assert scene.said() == "dead"
+    finally:
+        other.kill()
+        other.wait()
+    path.write_text(f"{scene.victim().process.pid}\n")
+    scene.cluster.wait_states()
+
+
 def test_group_that_is_not_there_is_refused(scene):
     host, socket = scene.cluster.backends[0], scene.cluster.directory / "beat.sock"
     config = scene.cluster.write("nogroup.yaml", "interfaces: [eth0]\npin: none\n"
@@ -465,10 +544,35 @@ def test_group_that_is_not_there_is_refused(scene):
     assert (done.returncode, done.stderr) == (1, "shunt-agent: no-such-group: no such group\n")
 
 
+PROBE = """
+import socket, struct, sys
+to, version = sys.argv[1], int(sys.argv[2])
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 255)
+bfd = struct.pack("!BBBBI4sIII", 1 << 5, 0xc2, 3, 24, 1, socket.inet_aton(to), 1000, 0, 0)
+s.sendto(bfd + struct.pack("!IBBHQ", 0x7368756e, version, 0, 0, 1) + bytes(32), (to, 7784))
+"""
+
+
+def test_balancer_of_another_version_is_named_and_served(scene):
+    begun_ns, _ = scene.begin()
+    for _ in range(2):
+        scene.cluster.balancer.run(PYTHON, "-c", PROBE, scene.cluster.backends[0].ipv4, 2)
+        wait_for(lambda: "a balancer asks in version 2 of the probe, this agent speaks 1\n" in scene.status(), "its version")
+        scene.asked_anew()
+    assert scene.log().count("a balancer asks in version 2 of the probe") == 1
+    assert scene.said() == "serving" and scene.cluster.states()["gpu1"] == "up"
+
+
 def test_status_says_what_the_engine_does(scene):
-    status = [BUILD / "shunt-agent", "-s", scene.cluster.agent_socket(scene.cluster.backends[0]), "status"]
-    begun_ns, victim = scene.begin()
-    assert subprocess.run(status, capture_output=True, text=True).stdout.startswith("serving, ")
+    socket = scene.cluster.directory / "beat.sock"
+    engine = HEALTH.replace("}}", f"}}, beat: {{limit: 1h, socket: {socket}}}}}")
+    scene.agent_start(engine)
+    assert "loading, 0 connections\nengine: none seen yet\nbeat: none yet\ninterface eth0: attached\npinned in " in scene.status()
+    begun_ns, victim = time.monotonic_ns(), scene.victim(f"beat={socket}")
+    scene.start_shuntd(scene.cluster.config(interval="1ms", hold=HOLD))
+    assert re.match(rf"serving, 0 connections\nengine: process {victim.process.pid}\nhealth: ready: status 200\nbeat: \d+\.\d ms ago\n",
+                    scene.status())
     victim.kill()
     scene.down(begun_ns)
-    assert subprocess.run(status, capture_output=True, text=True).stdout.startswith("dead, ")
+    assert re.match(rf"dead, \d+ connections?\nengine: dead \(killed by signal 9, process {victim.process.pid}\)\n", scene.status())

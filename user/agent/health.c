@@ -16,7 +16,7 @@ struct health {
 	const struct config_engine *config;
 	CURLM *multi;
 	CURL *easy;
-	bool asking;
+	bool asking, asking_full; /* the first or the second URL */
 	size_t body_bytes;
 	uint64_t next_ns; /* CLOCK_MONOTONIC of the next question */
 	uint32_t good, bad; /* answers in a row */
@@ -40,7 +40,6 @@ static bool easy_set(struct health *h)
 	CURL *e = h->easy;
 	CURLcode bad = CURLE_OK;
 
-	bad |= curl_easy_setopt(e, CURLOPT_URL, h->config->health_url);
 	bad |= curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http");
 	bad |= curl_easy_setopt(e, CURLOPT_PROXY, ""); /* whatever the environment says */
 	bad |= curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
@@ -106,25 +105,51 @@ void health_resume(struct health *h, bool ready, bool full, uint64_t now_ns)
 	h->full = ready && full;
 }
 
-static void answer_take(struct health *h, CURLcode result)
+static bool ask(struct health *h, const char *url)
 {
-	bool cut = result == CURLE_WRITE_ERROR && h->body_bytes > BODY_MAX, good = false;
+	h->body_bytes = 0;
+	h->error[0] = 0;
+	h->asking = !curl_easy_setopt(h->easy, CURLOPT_URL, url) && !curl_multi_add_handle(h->multi, h->easy);
+	return h->asking;
+}
+
+/* The status of an answer, whose body may have been cut; 0: there was none in time. */
+static long answer_status(const struct health *h, CURLcode result)
+{
 	long status = 0;
 
-	curl_easy_getinfo(h->easy, CURLINFO_RESPONSE_CODE, &status);
-	if (!result || cut)
-		good = (status >= 200 && status < 300) || status == 429;
-	h->full = good && status == 429;
+	if (!result || (result == CURLE_WRITE_ERROR && h->body_bytes > BODY_MAX))
+		curl_easy_getinfo(h->easy, CURLINFO_RESPONSE_CODE, &status);
+	return status;
+}
+
+/* Whether it was a good one. */
+static bool answer_take(struct health *h, CURLcode result)
+{
+	long status = answer_status(h, result);
+	bool good = (status >= 200 && status < 300) || status == 429;
+
+	if (!good || !*h->config->health_full_url)
+		h->full = status == 429;
 	h->good = good ? h->good + 1 : 0;
 	h->bad = good ? 0 : h->bad + 1;
 	if (h->ready ? h->bad < h->config->health_fall : h->good < (h->first ? 1 : h->config->health_rise))
-		return;
+		return good;
 	h->ready = !h->ready;
 	h->first = false;
-	if (result && !cut)
-		snprintf(h->reason, sizeof(h->reason), "%s", h->error[0] ? h->error : curl_easy_strerror(result));
-	else
+	if (status)
 		snprintf(h->reason, sizeof(h->reason), "status %ld", status);
+	else
+		snprintf(h->reason, sizeof(h->reason), "%s", h->error[0] ? h->error : curl_easy_strerror(result));
+	return good;
+}
+
+/* Anything but these two, no answer too, says nothing of being full. */
+static void full_take(struct health *h, CURLcode result)
+{
+	long status = answer_status(h, result);
+
+	h->full = status == 429 || status == 503;
 }
 
 int health_poll(struct health *h, struct pollfd *fds, nfds_t n, int timeout_ms)
@@ -148,24 +173,26 @@ int health_poll(struct health *h, struct pollfd *fds, nfds_t n, int timeout_ms)
 void health_run(struct health *h, uint64_t now_ns)
 {
 	const CURLMsg *message;
+	CURLcode result;
 	int left;
 
 	if (!h->asking && now_ns >= h->next_ns) {
 		h->next_ns = now_ns + h->config->health_interval_ns;
-		h->body_bytes = 0;
-		h->error[0] = 0;
-		h->asking = !curl_multi_add_handle(h->multi, h->easy);
+		h->asking_full = false;
+		ask(h, h->config->health_url);
 	}
 	if (!h->asking)
 		return;
 	curl_multi_perform(h->multi, &left);
-	while ((message = curl_multi_info_read(h->multi, &left))) {
-		if (message->msg != CURLMSG_DONE)
-			continue;
-		answer_take(h, message->data.result);
-		ask_end(h);
-		break; /* there is one question at a time */
-	}
+	message = curl_multi_info_read(h->multi, &left);
+	if (!message || message->msg != CURLMSG_DONE)
+		return;
+	result = message->data.result; /* the message ends with the question */
+	ask_end(h);
+	if (h->asking_full)
+		full_take(h, result);
+	else if (answer_take(h, result) && *h->config->health_full_url)
+		h->asking_full = ask(h, h->config->health_full_url);
 }
 
 bool health_is_known(const struct health *h)

@@ -4,7 +4,8 @@
  * ready", which is soft: the balancers open no new connection. It is never taken for death.
  *
  * A 2xx is "ready"; 429 is "ready, and full" (RFC 6585 section 4); anything else is not. Ready with the first good answer
- * of an engine, then by `rise` and `fall` answers in a row.
+ * of an engine, then by `rise` and `fall` answers in a row. Engines that say "full" elsewhere, by the 503 that says "loading"
+ * here, have a second URL for it: it is asked after each good answer.
  */
 #ifndef AGENT_HEALTH_H
 #define AGENT_HEALTH_H

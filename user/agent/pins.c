@@ -15,11 +15,13 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
 
-#define OPEN_TRIES 3 /* chosen: an agent that ends removes the directory while we wait for its lock */
+#define OPEN_TRIES 50 /* chosen: one that was told to end, or killed, has a second for it */
+#define OPEN_PERIOD_NS 20000000L
 
 /* Remember and say why something isn't pinned, once. */
 __attribute__((format(printf, 2, 3))) static void complain(struct pins *p, const char *format, ...)
@@ -49,7 +51,7 @@ static bool is_bpffs(const char *directory)
 	return !statfs(parent, &fs) && (unsigned)fs.f_type == BPF_FS_MAGIC;
 }
 
-/* 0; -EBUSY; -EAGAIN: it was removed meanwhile. Else `p->why` says what is in the way, and 0. */
+/* 0; -EBUSY; -EAGAIN: its owner removed it when it ended. Else `p->why` says what is in the way, and 0. */
 static int directory_lock(struct pins *p)
 {
 	struct stat here, there;
@@ -88,7 +90,8 @@ out:
 
 int pins_open(struct pins *p, const char *directory, uint32_t run)
 {
-	int err = -EAGAIN;
+	const struct timespec period = { .tv_nsec = OPEN_PERIOD_NS };
+	int err;
 
 	*p = (struct pins){ .fd = -1 };
 	snprintf(p->directory, sizeof(p->directory), "%s", directory);
@@ -102,9 +105,12 @@ int pins_open(struct pins *p, const char *directory, uint32_t run)
 			 directory);
 		return 0;
 	}
-	for (int i = 0; i < OPEN_TRIES && err == -EAGAIN; i++)
+	err = directory_lock(p);
+	for (int i = 1; i < OPEN_TRIES && err; i++) {
+		nanosleep(&period, NULL);
 		err = directory_lock(p);
-	return err;
+	}
+	return err ? -EBUSY : 0;
 }
 
 const char *pins_path(const struct pins *p, const char *name, char path[PINS_PATH_MAX])

@@ -35,8 +35,8 @@ struct pins {
 };
 
 /*
- * Make the directory (mode 0700) and lock it. 0; or -EBUSY: another agent has it. What else is in the way is said on
- * stderr, and then nothing is pinned: the agent goes on. "": nobody wants pins.
+ * Make the directory (mode 0700) and lock it; an agent that ends is waited for, a second. 0; or -EBUSY: another has it. What
+ * else is in the way is said on stderr, and then nothing is pinned: the agent goes on. "": nobody wants pins.
  */
 int pins_open(struct pins *p, const char *directory, uint32_t run);
 

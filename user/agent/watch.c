@@ -44,6 +44,7 @@ struct watch {
 	uint64_t next_search_ns;
 	uint64_t told; /* life that was last said on stderr */
 	bool absence_told;
+	struct stat pid_file; /* as it was when the newest engine was found by it */
 	unsigned seeking; /* turns left to find the engine that an earlier agent knew */
 	bool same; /* the newest engine is one that was known before */
 };
@@ -129,16 +130,24 @@ static void cgroup_oldest(const char *path, struct process *oldest, size_t *n, u
 		closedir(d);
 }
 
-static size_t main_by_pid_file(const char *path, struct process *main)
+/* A file that still names a process that ended names nobody, whoever has that number now. */
+static size_t main_by_pid_file(struct watch *w, struct process *main)
 {
-	FILE *f = fopen(path, "re");
+	FILE *f = fopen(w->o.config->pid_file, "re");
+	struct stat st = { 0 };
 	int pid = 0;
+	bool stale;
 
-	if (f && fscanf(f, "%d", &pid) != 1)
+	if (f && (fstat(fileno(f), &st) || fscanf(f, "%d", &pid) != 1))
 		pid = 0;
 	if (f)
 		fclose(f);
-	return pid > 1 && !process_read(main, pid);
+	stale = w->n_mains && pid == w->mains[0].pid && st.st_ino == w->pid_file.st_ino &&
+		!memcmp(&st.st_mtim, &w->pid_file.st_mtim, sizeof(st.st_mtim));
+	if (stale || pid <= 1 || process_read(main, pid))
+		return 0;
+	w->pid_file = st;
+	return 1;
 }
 
 /* Main processes as they are now; at most MAINS_MAX. */
@@ -153,7 +162,7 @@ static size_t mains_find(struct watch *w, struct process *mains)
 		cgroup_oldest(w->o.config->cgroup, mains, &n, 4);
 		return n;
 	case ENGINE_BY_PID_FILE:
-		return main_by_pid_file(w->o.config->pid_file, mains);
+		return main_by_pid_file(w, mains);
 	default:
 		return 0;
 	}

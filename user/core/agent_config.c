@@ -137,6 +137,11 @@ static int read_url(const struct node *node, void *into, struct config_error *er
 	return reader_text(node, "url", "http://", "a URL that begins with http://", into, error);
 }
 
+static int read_full_url(const struct node *node, void *into, struct config_error *error)
+{
+	return reader_text(node, "full_url", "http://", "a URL that begins with http://", into, error);
+}
+
 static int read_workers(const struct node *node, void *into, struct config_error *error)
 {
 	static const char *const words[] = { "all", "main", NULL };
@@ -213,9 +218,10 @@ static int read_health(const struct node *node, void *into, struct config_error 
 {
 	static const struct reader_mapping mapping = {
 		.what = "health",
-		.n_keys = 5,
+		.n_keys = 6,
 		.keys = {
 			{ "url", true, read_url, offsetof(struct config_engine, health_url) },
+			{ "full_url", false, read_full_url, offsetof(struct config_engine, health_full_url) },
 			{ "interval", false, read_interval, offsetof(struct config_engine, health_interval_ns) },
 			{ "timeout", false, read_timeout, offsetof(struct config_engine, health_timeout_ns) },
 			{ "rise", false, read_rise, offsetof(struct config_engine, health_rise) },
@@ -375,6 +381,7 @@ static void format_engine(FILE *f, const struct config_engine *e)
 	}
 	if (e->health_url[0]) {
 		format_text(f, "  health: {url: ", e->health_url);
+		format_text(f, ", full_url: ", e->health_full_url);
 		format_duration(f, ", interval: ", e->health_interval_ns);
 		format_duration(f, ", timeout: ", e->health_timeout_ns);
 		fprintf(f, ", rise: %u, fall: %u}\n", e->health_rise, e->health_fall);

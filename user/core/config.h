@@ -160,6 +160,7 @@ struct config_engine {
 	char beat_group[CONFIG_NAME_MAX]; /* who may, beside root; "": nobody */
 	char beat_pin[CONFIG_PATH_MAX]; /* that memory outlives the agent as this file in a bpffs; "": it doesn't */
 	char health_url[CONFIG_PATH_MAX]; /* `health: {url: http://...}`; "": nobody is asked */
+	char health_full_url[CONFIG_PATH_MAX]; /* `full_url: http://...`; "": only `url` is asked, and may say 429 */
 	uint64_t health_interval_ns; /* 10 ms .. 1 h, default 1 s */
 	uint64_t health_timeout_ns; /* 10 ms .. 1 min, default 2 s */
 	uint32_t health_rise, health_fall; /* answers in a row, 1 .. 100; defaults 2 and 3 */
