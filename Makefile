@@ -70,7 +70,7 @@ $(BUILD)/obj/%.o: %.c | $(BUILD)/.deps-build $(SKELS)
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/shuntd: $(call obj,$(SHUNTD) $(COMMON) $(CORE))
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) $^ -lbpf -lelf -lz -lmnl -ljansson -lyaml -lpthread -o $@
+	$(Q)$(CC) $(LDFLAGS) $^ -lbpf -lelf -lz -lmnl -ljansson -lyaml -lcurl -lpthread -o $@
 $(BUILD)/shunt-agent: $(call obj,$(AGENT) $(COMMON) $(CORE))
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -lbpf -lelf -lz -lmnl -lyaml -lcurl -o $@

@@ -26,7 +26,8 @@
  *                   waited for: `backend show` tells how it goes. notes: what is unusual about it
  *   backend undrain the same                          args {"name"}
  *   probe show    [{backend,address,state,rounds_asked,answers,loss_permille,rtt_us,last_answer_us,engine,
- *                   agent_age_us}]                    args {"name"} of the backend
+ *                   agent_age_us,check:{type,text}}]  args {"name"} of the backend. text: how a check that is not
+ *                   by probes stands, for people; else ""
  *   stats show    {uptime_s,detector,interfaces:[{name,mode}],probe:{interval_us,multiplier,round,rounds_late,
  *                   rounds_skipped,send_errors,late_max_us,ticks,tick_late_max_us,suspect_since_ns,
  *                   configured_interval_us,round_cost_us},

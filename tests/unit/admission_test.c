@@ -14,7 +14,9 @@
 #define MS 1000000ULL
 #define START (5000 * MS)
 
-static const struct admission_limits limits = { .gap_ns = 300 * US, .hold_ns = 1000 * MS, .hold_max_ns = 6000 * MS };
+static const struct admission_limits limits = {
+	.gap_ns = 300 * US, .first_answers = 3, .hold_ns = 1000 * MS, .hold_max_ns = 6000 * MS
+};
 
 /* Answers each 100 us from `from` until `until`, evaluated each millisecond. The first time of admission, 0: none. */
 static uint64_t answer_from_until(struct admission *a, uint64_t from, uint64_t until, uint64_t *answers)
@@ -98,7 +100,9 @@ static void a_gap_begins_the_hold_anew(void **state)
 
 static void an_answer_from_before_the_fall_admits_nobody(void **state)
 {
-	const struct admission_limits no_hold = { .gap_ns = 300 * US, .hold_ns = 0, .hold_max_ns = 6000 * MS };
+	const struct admission_limits no_hold = {
+		.gap_ns = 300 * US, .first_answers = 3, .hold_ns = 0, .hold_max_ns = 6000 * MS
+	};
 	struct admission a = fallen();
 
 	(void)state;
@@ -180,7 +184,9 @@ static void hold_begins_anew_after_it_stayed_up_for_hold_max(void **state)
 
 static void another_hold_in_the_configuration_counts_at_once(void **state)
 {
-	const struct admission_limits longer = { .gap_ns = 300 * US, .hold_ns = 10000 * MS, .hold_max_ns = 10000 * MS };
+	const struct admission_limits longer = {
+		.gap_ns = 300 * US, .first_answers = 3, .hold_ns = 10000 * MS, .hold_max_ns = 10000 * MS
+	};
 	struct admission a = fallen();
 	uint64_t now = START;
 
@@ -192,7 +198,9 @@ static void another_hold_in_the_configuration_counts_at_once(void **state)
 
 static void a_hold_of_nothing_stays_nothing(void **state)
 {
-	const struct admission_limits none = { .gap_ns = 300 * US, .hold_ns = 0, .hold_max_ns = 6000 * MS };
+	const struct admission_limits none = {
+		.gap_ns = 300 * US, .first_answers = 3, .hold_ns = 0, .hold_max_ns = 6000 * MS
+	};
 	struct admission a = fallen();
 
 	(void)state;

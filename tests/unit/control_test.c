@@ -28,6 +28,7 @@
 #include "shunt/heartbeat.h"
 #include "shuntd/answer.h"
 #include "shuntd/backends.h"
+#include "shuntd/checker.h"
 #include "shuntd/control.h"
 #include "shuntd/journal.h"
 #include "shuntd/reload.h"
@@ -109,6 +110,12 @@ const char *backend_verdict_name(uint32_t word)
 					     "unresolved", "drained", "asked",     "removed" };
 
 	return names[BACKEND_WORD_VERDICT(word)];
+}
+
+void checker_describe(struct checker *c, uint32_t id, char *text, size_t size)
+{
+	(void)c;
+	snprintf(text, size, "%s", id == 1 ? "how it stands" : "");
 }
 
 struct admission_limits backends_limits(const struct shuntd *s)
@@ -545,7 +552,7 @@ static void every_key_of_the_contract_is_in_its_result(void **state)
 		  "name state live notes text draining deadline_us drained cut" },
 		{ "{\"object\":\"probe\",\"command\":\"show\"}",
 		  "backend address state rounds_asked answers loss_permille rtt_us last_answer_us engine "
-		  "agent_age_us" },
+		  "agent_age_us check" },
 		{ "{\"object\":\"stats\",\"command\":\"show\"}", "uptime_s detector interfaces probe flows reasons" },
 		{ "{\"object\":\"slot\",\"command\":\"show\"}", "pool slots backend owner heir" },
 		{ "{\"object\":\"slot\",\"command\":\"show\",\"args\":{\"pool\":\"gpus\",\"slot\":250}}",

@@ -10,7 +10,8 @@ bool admission_update(struct admission *a, const struct admission_limits *limits
 {
 	uint64_t counted;
 
-	if (!answered_ns || (now_ns > answered_ns && now_ns - answered_ns > limits->gap_ns)) {
+	if (!answered_ns || answered_ns < a->fell_ns ||
+	    (now_ns > answered_ns && now_ns - answered_ns > limits->gap_ns)) {
 		a->answering_since_ns = 0;
 		return false;
 	}
@@ -20,7 +21,7 @@ bool admission_update(struct admission *a, const struct admission_limits *limits
 	}
 	counted = answers - a->answers_at_start;
 	if (!a->up_since_ns)
-		return counted >= ADMISSION_FIRST_ANSWERS;
+		return counted >= limits->first_answers;
 	return counted && !admission_left_ns(a, limits, now_ns);
 }
 
@@ -41,6 +42,7 @@ void admission_fall(struct admission *a, const struct admission_limits *limits, 
 	if (now_ns > a->up_since_ns && now_ns - a->up_since_ns >= limits->hold_max_ns)
 		a->n_falls = 0;
 	a->n_falls++;
+	a->fell_ns = now_ns;
 }
 
 uint64_t admission_hold_ns(const struct admission *a, const struct admission_limits *limits)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * admission.h - the way back up, slow on purpose. A backend that was down is admitted after it answered without a
- * gap for its hold; a backend that is new to a run of shuntd after ADMISSION_FIRST_ANSWERS answers in a row.
+ * gap for its hold; a backend that is new to a run of shuntd after `first_answers` in a row.
  *
  * Damping: the hold is `hold` after the first fall, and twice as long after each further one, up to `hold_max`. A
  * backend that stayed up for `hold_max` begins again with `hold` when it falls next.
@@ -23,6 +23,7 @@ struct admission {
 	uint64_t answering_since_ns; /* when that was first seen; 0: not answering */
 	uint64_t answers_at_start; /* session.answers then */
 	uint64_t up_since_ns; /* its newest admission; 0: there was none in this run, and no hold applies */
+	uint64_t fell_ns; /* its newest fall: an answer from before it counts for nothing */
 	unsigned n_falls; /* in a row, none of them after it stayed up for hold_max */
 };
 
@@ -30,6 +31,7 @@ struct admission_limits {
 	uint64_t gap_ns; /* longest time without an answer that still counts as answering */
 	uint64_t hold_ns;
 	uint64_t hold_max_ns; /* not less than hold_ns */
+	uint64_t first_answers; /* in a row, that admit a new one; usually ADMISSION_FIRST_ANSWERS */
 };
 
 /*

@@ -14,7 +14,9 @@
 #include <time.h>
 
 #include "core/cause.h"
+#include "core/check.h"
 #include "shuntd/backends.h"
+#include "shuntd/checker.h"
 #include "shuntd/reload.h"
 
 /* ---- refusals ---- */
@@ -369,6 +371,15 @@ static json_t *backend_undrain(struct request *r)
 
 /* ---- probe ---- */
 
+/* How it is asked, and how that stands where it isn't asked by probes. */
+static json_t *check_json(const struct shuntd *s, const struct backend_run *b)
+{
+	char text[256];
+
+	checker_describe(s->checker, b->id, text, sizeof(text));
+	return json_pack("{s:s, s:s}", "type", check_name(b->conf.check.type), "text", text);
+}
+
 static json_t *probe_json(const struct shuntd *s, const struct backend_run *b)
 {
 	const struct session *session = &dataplane_sessions(s->dataplane)[b->id];
@@ -381,12 +392,13 @@ static json_t *probe_json(const struct shuntd *s, const struct backend_run *b)
 			      "rounds_asked", (json_int_t)asked, "answers", (json_int_t)answers, "loss_permille",
 			      integer_or_null(asked, asked ? lost * 1000 / asked : 0));
 
-	json_object_set_new(o, "rtt_us", known ? us(load(&session->rtt_ns)) : json_null());
+	json_object_set_new(o, "rtt_us", known && load(&session->rtt_ns) ? us(load(&session->rtt_ns)) : json_null());
 	json_object_set_new(o, "last_answer_us", known ? us(now > answered_ns ? now - answered_ns : 0) : json_null());
 	json_object_set_new(o, "engine", known ? json_string(engine_name(session->engine)) : json_null());
 	json_object_set_new(
 		o, "agent_age_us",
 		integer_or_null(known && session->agent_age_us != PROBE_AGE_UNKNOWN, session->agent_age_us));
+	json_object_set_new(o, "check", check_json(s, b));
 	return o;
 }
 

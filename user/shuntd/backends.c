@@ -10,9 +10,12 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "core/bfd.h"
 #include "core/cause.h"
+#include "core/check.h"
 #include "shunt/detect.h"
 #include "shunt/heartbeat.h"
+#include "shuntd/checker.h"
 #include "shuntd/journal.h"
 #include "shuntd/pools.h"
 
@@ -61,6 +64,8 @@ const char *backend_verdict_name(uint32_t word)
 		return "stalled";
 	case VERDICT_LOADING:
 		return "loading";
+	case VERDICT_PEER_DOWN:
+		return "peer-down";
 	default:
 		return "none";
 	}
@@ -92,7 +97,23 @@ struct admission_limits backends_limits(const struct shuntd *s)
 		.gap_ns = s->pace.interval_ns * s->config->probe_multiplier * PROBER_SLOW + BACKENDS_PERIOD_NS,
 		.hold_ns = s->config->probe_hold_ns,
 		.hold_max_ns = s->config->probe_hold_max_ns,
+		.first_answers = ADMISSION_FIRST_ANSWERS,
 	};
+}
+
+static bool is_checked(const struct shuntd *s, const struct backend_run *b)
+{
+	return dataplane_sessions(s->dataplane)[b->id].kind == SESSION_CHECKED;
+}
+
+/* The checker counts as an answer only what comes after `rise` good ones, or in a session that is Up. */
+static struct admission_limits checked_limits(const struct shuntd *s, const struct backend_run *b)
+{
+	struct admission_limits limits = backends_limits(s);
+
+	limits.gap_ns = checker_gap_ns(s->checker, b->id) + BACKENDS_PERIOD_NS;
+	limits.first_answers = 0;
+	return limits;
 }
 
 /* A backend went down, however we learnt of it. */
@@ -107,12 +128,37 @@ static void backend_down(struct shuntd *s, struct backend_run *b, uint32_t word,
 	pool_follow(b, false);
 }
 
+static void us_set(json_t *o, const char *key, uint64_t from_ns, uint64_t to_ns)
+{
+	if (from_ns && to_ns >= from_ns)
+		json_object_set_new(o, key, json_integer((json_int_t)((to_ns - from_ns) / 1000)));
+}
+
+/* What convicted one that is asked otherwise than by probes. */
+static json_t *checked_evidence(const struct shuntd *s, const struct backend_run *b, const struct event *e)
+{
+	json_t *o = json_pack("{s:s}", "check", check_name(b->conf.check.type));
+	char cause[CAUSE_TEXT_MAX];
+
+	us_set(o, "unanswered_us", e->kind == EVENT_SILENT ? e->first_sent_ns : 0, e->at_ns);
+	us_set(o, "silence_us", e->answered_ns, e->at_ns);
+	if (e->kind == EVENT_DEAD)
+		json_object_set_new(o, "cause", json_string(cause_format(e->cause, cause, sizeof(cause))));
+	if (e->kind == EVENT_PEER_DOWN)
+		json_object_set_new(o, "diagnostic", json_string(bfd_diag_name((uint8_t)e->cause)));
+	if (e->witness)
+		json_object_set_new(o, "witness", json_string(name_of(s, e->witness)));
+	return o;
+}
+
 /* What convicted it: the rounds that it left unanswered, or the answer that said so. */
-static json_t *event_evidence(const struct shuntd *s, const struct event *e)
+static json_t *event_evidence(const struct shuntd *s, const struct backend_run *b, const struct event *e)
 {
 	char cause[CAUSE_TEXT_MAX];
 	json_t *o;
 
+	if (is_checked(s, b))
+		return checked_evidence(s, b, e);
 	if (e->kind == EVENT_SILENT)
 		return json_pack("{s:i, s:I, s:I, s:I, s:I, s:s, s:I}", "rounds", (int)s->config->probe_multiplier,
 				 "first_round", (json_int_t)e->first_round, "last_round", (json_int_t)e->last_round,
@@ -134,9 +180,10 @@ static json_t *event_evidence(const struct shuntd *s, const struct event *e)
 
 void backends_event(struct shuntd *s, const struct event *e)
 {
-	static const enum verdict verdicts[] = {
-		[EVENT_SILENT] = VERDICT_SILENT, [EVENT_DEAD] = VERDICT_DEAD, [EVENT_STALLED] = VERDICT_STALLED
-	};
+	static const enum verdict verdicts[] = { [EVENT_SILENT] = VERDICT_SILENT,
+						 [EVENT_DEAD] = VERDICT_DEAD,
+						 [EVENT_STALLED] = VERDICT_STALLED,
+						 [EVENT_PEER_DOWN] = VERDICT_PEER_DOWN };
 	struct backend_run *b;
 
 	if (e->kind == EVENT_SELF_SUSPECT) {
@@ -152,7 +199,7 @@ void backends_event(struct shuntd *s, const struct event *e)
 		return;
 	if (!word_is_judged(b->last_word))
 		return; /* backends_run() saw the word first */
-	backend_down(s, b, BACKEND_WORD(BACKEND_DOWN, verdicts[e->kind]), e->at_ns, event_evidence(s, e));
+	backend_down(s, b, BACKEND_WORD(BACKEND_DOWN, verdicts[e->kind]), e->at_ns, event_evidence(s, b, e));
 }
 
 /* The way to a backend: 0 or -errno. */
@@ -457,9 +504,12 @@ static void drain_follow(struct shuntd *s, struct backend_run *b, uint64_t now)
 static void backend_go(struct shuntd *s, struct backend_run *b)
 {
 	struct detector *d = dataplane_detector(s->dataplane);
+	const char *why;
 
 	__atomic_store_n(&dataplane_sessions(s->dataplane)[b->id].discriminator, 0, __ATOMIC_SEQ_CST);
 	backend_run_hide(s, b);
+	if (is_checked(s, b))
+		backends_check(s, &why);
 	while (d->n_sessions && !dataplane_sessions(s->dataplane)[d->n_sessions].discriminator)
 		d->n_sessions--;
 	ledger_add(s->ledger, 0, "backend", b->conf.name, "gone", "no live flow", NULL);
@@ -540,8 +590,9 @@ static void backend_admit(struct shuntd *s, struct backend_run *b, const struct 
 		pool_follow(b, true);
 	if (!word_swap(s, b, BACKEND_DOWN, word))
 		return;
-	evidence = json_pack("{s:I, s:I}", "answers", (json_int_t)session->answers, "rtt_us",
-			     (json_int_t)(session->rtt_ns / 1000));
+	evidence = json_pack("{s:I}", "answers", (json_int_t)session->answers);
+	if (session->rtt_ns) /* not of a BFD peer: it isn't asked */
+		json_object_set_new(evidence, "rtt_us", json_integer((json_int_t)(session->rtt_ns / 1000)));
 	if (hold_ns)
 		json_object_set_new(evidence, "hold_ms", json_integer((json_int_t)(hold_ns / 1000000)));
 	ledger_add(s->ledger, 0, "backend", b->conf.name, backend_state_name(word),
@@ -553,6 +604,7 @@ static void backend_run_one(struct shuntd *s, struct backend_run *b, const struc
 			    uint64_t now)
 {
 	struct session *session = &dataplane_sessions(s->dataplane)[b->id];
+	struct admission_limits its_own;
 	uint32_t word;
 
 	grace_follow(s, b, session);
@@ -573,6 +625,10 @@ static void backend_run_one(struct shuntd *s, struct backend_run *b, const struc
 	if (!engine_may_serve(b->engine)) {
 		admission_restart(&b->admission);
 		return;
+	}
+	if (is_checked(s, b)) {
+		its_own = checked_limits(s, b);
+		limits = &its_own;
 	}
 	if (admission_update(&b->admission, limits, now, session->answers, session->answered_ns) && b->ever_resolved)
 		backend_admit(s, b, session, limits, now);
@@ -640,6 +696,27 @@ int backend_ask_anew(struct shuntd *s, struct backend_run *b)
 	session->flags = session->version = session->in_flight = session->queued = 0;
 	session_open(session, b, salt);
 	return 0;
+}
+
+int backends_check(struct shuntd *s, const char **why)
+{
+	struct checked *checked = calloc(s->n_backends + 1, sizeof(*checked));
+	size_t n = 0;
+	int err;
+
+	*why = "no memory for the checks";
+	if (!checked)
+		return -ENOMEM;
+	for (size_t i = 0; i < s->n_backends; i++) {
+		const struct backend_run *b = s->backends[i];
+
+		if (is_checked(s, b))
+			checked[n++] =
+				(struct checked){ .id = b->id, .address = b->conf.address, .check = b->conf.check };
+	}
+	err = checker_update(s->checker, checked, n, why);
+	free(checked);
+	return err;
 }
 
 int backends_open(struct shuntd *s, const char **why)

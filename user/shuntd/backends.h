@@ -27,6 +27,9 @@ struct admission_limits backends_limits(const struct shuntd *shuntd);
 /* Whether it alone is up in its pool: to drain it leaves new flows to nobody. Allowed, with a warning. */
 bool backends_is_last(const struct shuntd *shuntd, const struct backend_run *backend);
 
+/* Tell the checker which backends it is to ask, and how. 0 or -errno with *why: some of them aren't asked. */
+int backends_check(struct shuntd *shuntd, const char **why);
+
 /* Fill records, sessions, tables and VIPs from the configuration. 0 or -errno with *why. */
 int backends_open(struct shuntd *shuntd, const char **why);
 void backends_close(struct shuntd *shuntd);

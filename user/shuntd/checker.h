@@ -54,6 +54,9 @@ int checker_update(struct checker *c, const struct checked *checked, size_t n, c
 /* How a backend's question stands, as one line for people: "up, peer 10.0.0.7: discriminator 4, 3 x 10 ms". "": not here. */
 void checker_describe(struct checker *c, uint32_t id, char *text, size_t size);
 
+/* The longest time without an answer that still counts as answering. 0: not here. */
+uint64_t checker_gap_ns(struct checker *c, uint32_t id);
+
 void checker_close(struct checker *c); /* NULL is allowed */
 
 #endif

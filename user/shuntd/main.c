@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "shuntd/backends.h"
+#include "shuntd/checker.h"
 #include "shuntd/control.h"
 #include "shuntd/journal.h"
 #include "shuntd/reload.h"
@@ -50,8 +51,8 @@ static void on_event(void *arg, const struct event *event)
 	backends_event(s, event);
 }
 
-/* From the prober's thread: a pipe hands the event to the main loop. A full pipe loses the story, not the verdict. */
-static void on_prober_event(void *arg, const struct event *event)
+/* From the prober's thread and the checker's: a pipe hands the event to the main loop. A full pipe loses the story, not the verdict. */
+static void on_thread_event(void *arg, const struct event *event)
 {
 	struct shuntd *s = arg;
 
@@ -202,7 +203,8 @@ static int run(struct shuntd *s)
 	struct dataplane_options dataplane = {
 		.seed = s->config->seed, .flows_max = s->config->flows_max, .on_event = on_event, .arg = s
 	};
-	struct prober_options prober = { .arg = s, .on_event = on_prober_event };
+	struct prober_options prober = { .arg = s, .on_event = on_thread_event };
+	struct checker_options checker = { .arg = s, .on_event = on_thread_event };
 	const char *why = "";
 	char line[512];
 	int cpu = config_cpu(s->config), err;
@@ -255,6 +257,12 @@ static int run(struct shuntd *s)
 	prober.cpu = cpu;
 	if (rounds_start(s, &prober, &why))
 		return fail(NULL, why);
+	checker.detector = prober.detector;
+	checker.sessions = prober.sessions;
+	checker.backends = prober.backends;
+	checker.cpu = cpu;
+	if (checker_open(&s->checker, &checker, &why) || backends_check(s, &why))
+		return fail(NULL, why);
 	ledger_add(s->ledger, 0, "shuntd", "self", "ready",
 		   s->detector == DETECTOR_KERNEL ? "detector kernel" : "detector controller",
 		   json_pack("{s:i, s:i, s:i, s:i}", "interfaces", (int)s->config->n_interfaces, "vips",
@@ -267,6 +275,7 @@ static void stop(struct shuntd *s)
 	/* Sockets and threads first, the program last: packets are served for as long as possible. */
 	control_close(s->control);
 	prober_stop(s->prober);
+	checker_close(s->checker);
 	journal_close(s->journal);
 	dataplane_close(s->dataplane);
 	netlink_close(s->netlink);

@@ -78,7 +78,22 @@ static bool host_has_family(const struct shuntd *s, int family)
 	return has;
 }
 
-/* ipip needs an address of the backend's family to write as the outer source. */
+/* Another backend that BFD is to ask at the same address, before this one in the file's order of names; NULL: none. */
+static const struct config_backend *bfd_twice(const struct config *config, const struct config_backend *b)
+{
+	for (size_t p = 0; b->check.type == CHECK_BFD && p < config->n_pools; p++) {
+		for (size_t i = 0; i < config->pools[p].n_backends; i++) {
+			const struct config_backend *other = &config->pools[p].backends[i];
+
+			if (other->check.type == CHECK_BFD && strcmp(other->name, b->name) < 0 &&
+			    !memcmp(&other->address, &b->address, sizeof(b->address)))
+				return other;
+		}
+	}
+	return NULL;
+}
+
+/* ipip needs an address of the backend's family to write as the outer source; BFD has one session an address (RFC 5881 3). */
 int config_check(const struct shuntd *s, const struct config *config, char *why, size_t why_size)
 {
 	const bool has_v4 = host_has_family(s, AF_INET), has_v6 = host_has_family(s, AF_INET6);
@@ -91,9 +106,15 @@ int config_check(const struct shuntd *s, const struct config *config, char *why,
 	}
 	for (size_t p = 0; p < config->n_pools; p++) {
 		for (size_t i = 0; i < config->pools[p].n_backends; i++) {
-			const struct config_backend *b = &config->pools[p].backends[i];
+			const struct config_backend *b = &config->pools[p].backends[i], *other = bfd_twice(config, b);
 			bool v4 = address_is_v4(&b->address);
 
+			if (other) {
+				snprintf(why, why_size,
+					 "%s:%u:%u: backend '%s' has the address of '%s', and BFD asks an address once",
+					 s->config_path, b->line, b->column, b->name, other->name);
+				return -EADDRINUSE;
+			}
 			if (b->forward != FORWARD_IPIP || (v4 ? has_v4 : has_v6))
 				continue;
 			snprintf(why, why_size,
@@ -333,6 +354,15 @@ static void interface_remove(struct shuntd *s, const struct plan_change *c)
 	dataplane_detach(s->dataplane, if_nametoindex(c->name));
 }
 
+/* Whom to ask otherwise than by probes. */
+static void checks_apply(struct shuntd *s)
+{
+	const char *why = "";
+
+	if (backends_check(s, &why))
+		ledger_add(s->ledger, 0, "shuntd", "self", "checks not changed", why, NULL);
+}
+
 /* All changes of a kind, by the function that makes one. */
 static void apply_kind(struct shuntd *s, const struct plan *plan, enum plan_kind kind,
 		       void (*fn)(struct shuntd *s, const struct plan_change *c))
@@ -411,6 +441,8 @@ static void apply(struct shuntd *s, const struct plan *plan, const struct probe_
 	if (plan_count(plan, PLAN_BACKEND_ADDED) || plan_count(plan, PLAN_PROBE) ||
 	    plan_count(plan, PLAN_BACKEND_CHECK) || new_keys)
 		rounds_apply(s);
+	if (plan_count(plan, PLAN_BACKEND_ADDED) || plan_count(plan, PLAN_BACKEND_CHECK))
+		checks_apply(s);
 	backends_resolve(s);
 	apply_kind(s, plan, PLAN_POOL_ADDED, pool_begin);
 	apply_kind(s, plan, PLAN_VIP_REMOVED, vip_remove);

@@ -18,7 +18,7 @@ int config_load(struct config **out, const char *path, char *why, size_t why_siz
 
 /*
  * Whether this machine can do as the configuration says: its interfaces are there, and every backend can be reached by
- * its `forward`. 0; or -ENODEV or -EADDRNOTAVAIL, and one line in `why`.
+ * its `forward`, no address is asked by BFD for two of them. 0; or -ENODEV, -EADDRNOTAVAIL or -EADDRINUSE, and one line in `why`.
  */
 int config_check(const struct shuntd *shuntd, const struct config *config, char *why, size_t why_size);
 

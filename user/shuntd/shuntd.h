@@ -87,6 +87,7 @@ struct shuntd {
 	struct dataplane *dataplane;
 	struct netlink *netlink;
 	struct prober *prober;
+	struct checker *checker;
 	struct ledger *ledger;
 	struct control *control;
 	struct journal *journal;
@@ -114,7 +115,7 @@ struct shuntd {
 		late_seen; /* the newest look: when (0: none yet), rounds and late ones till then */
 	bool confirm; /* the journal fills: VIP_CONFIRM is to be set; journal.c sets it, then calls vips_flags_apply() */
 	char (*xdp_mode)[16]; /* per interface of config: "native" or "generic" */
-	int pipe[2]; /* events from the prober's thread, when it judges */
+	int pipe[2]; /* events from the prober's thread, when it judges, and from the checker's */
 	int cpu; /* that asks and evaluates; -1: any */
 	enum config_detector detector; /* the one that runs, after fallback */
 	uint64_t events_taken; /* from the detector */
