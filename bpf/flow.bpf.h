@@ -92,6 +92,23 @@ static __always_inline int flow_key_equal(const struct flow_key *a, const struct
 	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]) | (x[4] ^ y[4]));
 }
 
+/* Word after word: all at once they would be on the stack, which has no room for them on Linux 6.1. */
+static __always_inline void flow_key_copy(struct flow_key *to, const struct flow_key *from)
+{
+	__u64 *x = (void *)to;
+	const __u64 *y = (const void *)from;
+
+	x[0] = y[0];
+	barrier();
+	x[1] = y[1];
+	barrier();
+	x[2] = y[2];
+	barrier();
+	x[3] = y[3];
+	barrier();
+	x[4] = y[4];
+}
+
 /* What the hash says of a flow. */
 struct flow_found {
 	struct flow *flow; /* NULL: nothing, or an entry that is being given back */
@@ -142,7 +159,7 @@ static __always_inline void flow_fill(struct flow *f, const struct packet *p, co
 {
 	const struct ethhdr *eth = packet_at(p, 0, sizeof(*eth));
 
-	f->key = job->key;
+	flow_key_copy(&f->key, &job->key);
 	f->opened_ns = now_ns;
 	f->seen_ns = now_ns;
 	f->isn = isn;
