@@ -129,7 +129,7 @@ bench: bench-tables bench-datapath bench-failover bench-flows ## all benches; JS
 bench-tables: $(BUILD)/tests/bench/bench_tables ## build and rebuild time of the tables, their evenness
 	@mkdir -p $(BUILD)/bench
 	@$< $(BUILD)/bench/tables.json
-bench-datapath: $(BUILD)/tests/bench/bench_datapath ## ns a packet, beside the floor
+bench-datapath: $(BUILD)/tests/bench/bench_datapath ## ns a packet, beside the floor; ns a heartbeat's answer
 	@mkdir -p $(BUILD)/bench
 	@$< $(BUILD)/bench/datapath.json
 bench-failover: all $(LIBTOOLS) $(BENCH) ## power-off to verdict and to the first packet at the heir; false ejections

@@ -191,7 +191,7 @@ int shunt_heartbeat(struct xdp_md *ctx)
 	return verdict(heartbeat_receive(&p));
 }
 
-/* Filled by libbpf as the object is loaded. */
+/* Filled by libbpf as the object is loaded; the kernel empties it when no process has it open and nothing pins it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, 1);

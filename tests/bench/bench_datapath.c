@@ -14,9 +14,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "agent.skel.h"
 #include "core/table.h"
 #include "core/vip_index.h"
 #include "shunt/hash.h"
+#include "shunt/heartbeat.h"
+#include "shunt/reasons.h"
 #include "walk_bench.skel.h"
 
 #define REPEATS 1000000
@@ -35,8 +38,20 @@ static const char *const mode_names[] = { "ipip", "l2" };
 static const uint32_t flow_counts[] = { 1, 65536, 1048576, FLOWS_MAX };
 #define N_FLOWS 4
 
-/* The last three of them walk in an object of their own, whose journal holds a million flows. */
-enum program { PROGRAM_EMPTY, PROGRAM_FLOOR, PROGRAM_WALK, PROGRAM_WALK_FULL, PROGRAM_SYN_NEW, PROGRAM_SYN_AGAIN };
+enum program {
+	PROGRAM_EMPTY,
+	PROGRAM_FLOOR,
+	PROGRAM_WALK,
+	/* in an object of their own, whose journal holds a million flows */
+	PROGRAM_WALK_FULL,
+	PROGRAM_SYN_NEW,
+	PROGRAM_SYN_AGAIN,
+	/* heartbeats, from the frame's arrival on */
+	PROGRAM_ANSWER, /* taken in; no keys */
+	PROGRAM_ANSWER_SIGNED, /* taken in */
+	PROGRAM_ANSWER_FORGED, /* refused by its tag, the last of all checks */
+	PROGRAM_PROBE_FORGED, /* refused by the reflector by its tag */
+};
 #define OPENED 90910 /* flows of a run of SYNs: all runs open a million */
 #define TCP_V4 34 /* offset of the TCP header */
 
@@ -221,6 +236,108 @@ static int load(struct loaded *l)
 	return err;
 }
 
+/* ---- heartbeats: session 1, backend 10.0.0.2, balancer 10.0.0.1 ---- */
+
+#define BALANCER 0x0a000001U
+#define BACKEND 0x0a000002U
+#define SESSION 1 /* BENCH_SESSION */
+#define DISCRIMINATOR (0x42000U | SESSION)
+#define HEARTBEAT_BYTES (14 + 20 + 8 + sizeof(struct probe))
+
+static const struct siphash_key key_right = { 1, 2 }, key_wrong = { 3, 4 };
+static struct agent_bpf *agent;
+
+/* The frame of a probe or of its answer, signed. No UDP checksum: RFC 768. */
+static void put_heartbeat(uint8_t frame[HEARTBEAT_BYTES], bool is_answer, const struct siphash_key *key)
+{
+	uint16_t ip[10] = { htons(0x4500), htons(HEARTBEAT_BYTES - 14), 0, 0, htons(255 << 8 | IPPROTO_UDP) };
+	uint16_t udp[4] = { htons(SBFD_PORT), htons(PROBE_SOURCE_PORT), htons(HEARTBEAT_BYTES - 34) };
+	uint32_t from = htonl(is_answer ? BACKEND : BALANCER), to = htonl(is_answer ? BALANCER : BACKEND), sum = 0;
+	struct probe probe = {
+		.bfd = { .vers_diag = BFD_VERS_DIAG(0),
+			 .flags = (uint8_t)(BFD_UP << BFD_STATE_SHIFT | (is_answer ? 0 : BFD_DEMAND)),
+			 .detect_mult = 3,
+			 .length = BFD_LENGTH,
+			 .my_discriminator = htonl(is_answer ? BACKEND : DISCRIMINATOR),
+			 .your_discriminator = htonl(is_answer ? DISCRIMINATOR : BACKEND) },
+		.trailer = { .magic = htonl(PROBE_MAGIC),
+			     .version = PROBE_VERSION,
+			     .engine = ENGINE_SERVING,
+			     .round = __builtin_bswap64(1) },
+	};
+
+	probe.trailer.tag = probe_tag(key, &probe);
+	memcpy(&ip[6], &from, 4);
+	memcpy(&ip[8], &to, 4);
+	for (int i = 0; i < 10; i++)
+		sum += ip[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	ip[5] = (uint16_t) ~(sum + (sum >> 16));
+	if (!is_answer) {
+		udp[0] = htons(PROBE_SOURCE_PORT);
+		udp[1] = htons(SBFD_PORT);
+	}
+	memset(frame, 2, 12);
+	frame[12] = 0x08;
+	frame[13] = 0x00;
+	memcpy(frame + 14, ip, sizeof(ip));
+	memcpy(frame + 34, udp, sizeof(udp));
+	memcpy(frame + 42, &probe, sizeof(probe));
+}
+
+static int heartbeats_open(struct walk_bench_bpf *skel)
+{
+	struct session s = { .discriminator = DISCRIMINATOR,
+			     .your_discriminator = BACKEND,
+			     .address = address_v4(BACKEND) };
+	struct detector d = { .round = 1, .rounds[1] = { .round = 1, .sent_ns = 1 } };
+	struct probe_keys keys = { .n = 1, .key = { key_right, key_right } };
+	uint32_t id = SESSION, zero = 0;
+	int err;
+
+	agent = agent_bpf__open_and_load();
+	if (!agent)
+		return -errno;
+	err = put(skel->maps.sessions, &id, &s);
+	err = err ?: put(skel->maps.detector, &zero, &d);
+	return err ?: put(agent->maps.probe_keys, &zero, &keys);
+}
+
+/* Packets that a program counted under a reason. */
+static uint64_t counted(const struct bpf_map *reasons, uint32_t reason)
+{
+	static uint64_t values[CPU_SETSIZE];
+	uint64_t sum = 0;
+
+	bpf_map_lookup_elem(bpf_map__fd(reasons), &reason, values);
+	for (int cpu = 0; cpu < libbpf_num_possible_cpus(); cpu++)
+		sum += values[cpu];
+	return sum;
+}
+
+static int measure_heartbeat(enum program program, uint32_t *ns)
+{
+	struct walk_bench_bpf *skel = loaded[0].skel;
+	bool is_probe = program == PROGRAM_PROBE_FORGED, is_signed = program != PROGRAM_ANSWER;
+	bool is_forged = is_probe || program == PROGRAM_ANSWER_FORGED;
+	struct probe_keys keys = { .n = is_signed, .key = { key_right, key_right } };
+	const struct bpf_map *reasons = is_probe ? agent->maps.agent_reasons : skel->maps.reasons;
+	uint32_t zero = 0, reason = is_probe    ? AGENT_REASON_REFUSED_TAG
+				    : is_forged ? REASON_PROBE_FORGED
+						: REASON_PROBE_ANSWER;
+	uint64_t before = counted(reasons, reason);
+	uint8_t frame[HEARTBEAT_BYTES];
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame, .data_size_in = sizeof(frame), .repeat = REPEATS);
+	int err = put(skel->maps.probe_keys, &zero, &keys);
+
+	put_heartbeat(frame, !is_probe, is_forged ? &key_wrong : &key_right);
+	if (err || bpf_prog_test_run_opts(
+			   bpf_program__fd(is_probe ? agent->progs.shunt_agent : skel->progs.bench_answer), &options))
+		return err ?: -errno;
+	*ns = options.duration;
+	return counted(reasons, reason) == before + REPEATS ? 0 : -EPROTO;
+}
+
 /* The next packets of a journal's object: a run of SYNs is of flows of its own, or of the first run's with other numbers. */
 static void put_segment(struct walk_bench_bpf *skel, enum program program, int run)
 {
@@ -234,13 +351,15 @@ static void put_segment(struct walk_bench_bpf *skel, enum program program, int r
 /* One test run of a line; 0 and *ns, or -errno. */
 static int measure(const struct line *line, int run, uint32_t *ns)
 {
-	bool is_journal = line->program >= PROGRAM_WALK_FULL;
+	bool is_journal = line->program >= PROGRAM_WALK_FULL && line->program <= PROGRAM_SYN_AGAIN;
 	uint8_t frame[160] = { 0 }; /* the program writes the headers */
 	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame, .repeat = REPEATS);
 	struct loaded *l = loaded;
 	struct bpf_program *program;
 	int err;
 
+	if (line->program >= PROGRAM_ANSWER)
+		return measure_heartbeat(line->program, ns);
 	while (l->family != line->family || l->flows != line->flows || !l->journal == is_journal)
 		l++;
 	if (is_journal)
@@ -282,19 +401,25 @@ static int compare(const void *a, const void *b)
 
 static void line_print(const struct line *line)
 {
-	static const char *const programs[] = { "empty", "floor", "walk", "walk, journal", "SYN, new", "SYN, again" };
+	static const char *const programs[] = { "empty",          "floor",        "walk",   "walk, journal",
+						"SYN, new",       "SYN, again",   "answer", "answer, signed",
+						"answer, forged", "probe, forged" };
 
-	printf("%-13s %-5s %7s %9u %7u %7u %7u\n", programs[line->program],
-	       line->program == PROGRAM_EMPTY ? "-" : mode_names[line->mode], line->family == 6 ? "IPv6" : "IPv4",
-	       line->flows, line->ns[RUNS / 2], line->ns[0], line->ns[RUNS - 1]);
+	printf("%-14s %-5s %7s %9u %7u %7u %7u\n", programs[line->program],
+	       line->program == PROGRAM_EMPTY || line->program >= PROGRAM_ANSWER ? "-" : mode_names[line->mode],
+	       line->family == 6 ? "IPv6" : "IPv4", line->flows, line->ns[RUNS / 2], line->ns[0], line->ns[RUNS - 1]);
 }
 
 static json_t *to_json(const struct line *lines, size_t n)
 {
-	static const char *const keys[] = {
-		[PROGRAM_WALK_FULL] = "walk_ns", [PROGRAM_SYN_NEW] = "syn_new_ns", [PROGRAM_SYN_AGAIN] = "syn_again_ns"
-	};
-	json_t *floor = json_object(), *results = json_array(), *journal = json_object();
+	static const char *const keys[] = { [PROGRAM_WALK_FULL] = "walk_ns",
+					    [PROGRAM_SYN_NEW] = "syn_new_ns",
+					    [PROGRAM_SYN_AGAIN] = "syn_again_ns",
+					    [PROGRAM_ANSWER] = "answer_ns",
+					    [PROGRAM_ANSWER_SIGNED] = "answer_signed_ns",
+					    [PROGRAM_ANSWER_FORGED] = "answer_forged_ns",
+					    [PROGRAM_PROBE_FORGED] = "probe_forged_ns" };
+	json_t *floor = json_object(), *results = json_array(), *journal = json_object(), *heartbeats = json_object();
 	json_int_t empty = 0;
 
 	for (size_t i = 0; i < n; i++) {
@@ -310,11 +435,12 @@ static json_t *to_json(const struct line *lines, size_t n)
 					      json_pack("{s:s, s:i, s:I, s:I}", "mode", mode_names[l->mode], "family",
 							l->family, "flows", (json_int_t)l->flows, "ns", ns));
 		else
-			json_object_set_new(journal, keys[l->program], json_integer(ns));
+			json_object_set_new(l->program >= PROGRAM_ANSWER ? heartbeats : journal, keys[l->program],
+					    json_integer(ns));
 	}
 	json_object_set_new(journal, "flows", json_integer(RUNS * OPENED));
-	return json_pack("{s:I, s:o, s:o, s:o}", "empty_ns", empty, "floor_ns", floor, "results", results, "journal",
-			 journal);
+	return json_pack("{s:I, s:o, s:o, s:o, s:o}", "empty_ns", empty, "floor_ns", floor, "results", results,
+			 "journal", journal, "heartbeats", heartbeats);
 }
 
 static int pin(void)
@@ -334,7 +460,7 @@ static int pin(void)
 
 int main(int argc, char **argv)
 {
-	static struct line lines[6 + 2 * N_MODES * N_FLOWS];
+	static struct line lines[10 + 2 * N_MODES * N_FLOWS];
 	size_t n = 0;
 	json_t *json = NULL;
 	int err;
@@ -351,6 +477,7 @@ int main(int argc, char **argv)
 	loaded[2 * N_FLOWS] = (struct loaded){ .family = 4, .flows = 1048576, .journal = 1048576 };
 	for (size_t i = 0; i < N_LOADED && !err; i++)
 		err = load(&loaded[i]);
+	err = err ?: heartbeats_open(loaded[0].skel);
 	if (err) {
 		fprintf(stderr, "bench_datapath: the program does not load: %s\n", strerror(-err));
 		goto out;
@@ -358,6 +485,8 @@ int main(int argc, char **argv)
 	lines[n++] = (struct line){ .program = PROGRAM_SYN_NEW, .family = 4, .flows = 1048576 };
 	lines[n++] = (struct line){ .program = PROGRAM_SYN_AGAIN, .family = 4, .flows = 1048576 };
 	lines[n++] = (struct line){ .program = PROGRAM_WALK_FULL, .family = 4, .flows = 1048576 };
+	for (enum program p = PROGRAM_ANSWER; p <= PROGRAM_PROBE_FORGED; p++)
+		lines[n++] = (struct line){ .program = p, .family = 4, .flows = 1 };
 	lines[n++] = (struct line){ .program = PROGRAM_EMPTY, .family = 4, .flows = 1 };
 	for (enum mode m = 0; m < N_MODES; m++)
 		lines[n++] = (struct line){ .program = PROGRAM_FLOOR, .mode = m, .family = 4, .flows = 1048576 };
@@ -380,7 +509,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "bench_datapath: a test run failed: %s\n", strerror(-err));
 		goto out;
 	}
-	printf("%-13s %-5s %7s %9s %7s %7s %7s   ns a packet, %d runs of %d\n", "what", "mode", "family", "flows",
+	printf("%-14s %-5s %7s %9s %7s %7s %7s   ns a packet, %d runs of %d\n", "what", "mode", "family", "flows",
 	       "median", "least", "most", RUNS, REPEATS);
 	for (size_t i = 0; i < n; i++) {
 		qsort(lines[i].ns, RUNS, sizeof(lines[i].ns[0]), compare);
@@ -395,5 +524,6 @@ out:
 	json_decref(json);
 	for (size_t i = 0; i < N_LOADED; i++)
 		walk_bench_bpf__destroy(loaded[i].skel);
+	agent_bpf__destroy(agent);
 	return err ? 1 : 0;
 }

@@ -308,22 +308,6 @@ static void an_answer_altered_anywhere_is_never_taken_in(void **state)
 	}
 }
 
-static void an_echo_cut_anywhere_is_never_taken_in(void **state)
-{
-	struct probe probe;
-	struct spec spec;
-	struct frame in;
-	struct run got;
-
-	(void)state;
-	row_build(row_named("an_echo_is_taken_in_rfc9747"), &probe, &spec);
-	frame_build(&in, &spec);
-	while (--in.size >= 14) {
-		assert_int_not_equal(run(&got, &in, 0), REASON_PROBE_ANSWER);
-		assert_int_not_equal(got.action, XDP_TX);
-	}
-}
-
 static void without_its_program_a_heartbeat_is_dropped_and_counted(void **state)
 {
 	static const char *const names[] = { "an_answer_signed_with_the_first_key_is_taken_in",
@@ -454,7 +438,6 @@ static const struct CMUnitTest others[] = {
 	cmocka_unit_test(an_answer_is_stamped_with_its_time),
 	cmocka_unit_test(each_accepted_answer_counts_for_its_round_trip_s_bucket),
 	cmocka_unit_test(an_answer_altered_anywhere_is_never_taken_in),
-	cmocka_unit_test(an_echo_cut_anywhere_is_never_taken_in),
 	cmocka_unit_test(without_its_program_a_heartbeat_is_dropped_and_counted),
 	cmocka_unit_test(an_echo_without_our_magic_is_left_to_the_host),
 	cmocka_unit_test(an_answer_that_says_dead_or_stalled_takes_the_backend_down),
