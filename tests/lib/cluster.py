@@ -2,10 +2,12 @@
 """shunt's daemons and the stub engines, running on the hosts of a Topology."""
 import json
 import pathlib
+import re
 
 from topology import BPFFS, VIP4, VIP6, Topology, run, stop, wait_for
 
 LIB = pathlib.Path(__file__).resolve().parent
+ROOT = LIB.parents[1]
 PORT = 80
 SECOND_LEG = "10.0.1.2"  # the balancer's address on a second interface, where a test gives it one
 PYTHON = "/usr/bin/python3"
@@ -28,17 +30,25 @@ class Cluster(Topology):
         (self.directory / name).write_text(text)
         return self.directory / name
 
+    def write_keys(self, name, *keys, mode=0o600):
+        """A file of keys. Its path."""
+        path = self.write(name, "".join(f"{k}\n" for k in keys))
+        path.chmod(mode)
+        return path
+
     def config(self, forward="ipip", family=4, detector="kernel", interval="100us", hold="1s", hold_max=None, pools=None, vips=None,
-               more=""):
+               more="", key_file=None):
         """A shunt.yaml for this network: one pool of all backends, a TCP and a UDP VIP for each family. No damping unless there
         is a hold_max; `more`: lines of the pool."""
+        probe = f"interval: {interval}, multiplier: 3, hold: {hold}, hold_max: {hold_max or hold}"
+        probe += f", key_file: {key_file}" if key_file else ""
         backends = "\n".join(f"      - {{name: {b.name}, address: '{b.ipv4 if family == 4 else b.ipv6}'}}" for b in self.backends)
         vips = vips or "\n".join(
             f"  - {{name: {name}{v}, address: '{address}', protocol: {protocol}, port: {PORT}, pool: gpus}}"
             for name, protocol in (("chat", "tcp"), ("pulse", "udp")) for v, address in ((4, VIP4), (6, VIP6)))
         pools = pools or f"  - name: gpus\n    forward: {forward}\n{more}    backends:\n{backends}"
         return (f"interfaces: [eth0]\nseed: 0x5eed0123456789ab\n"
-                f"probe: {{interval: {interval}, multiplier: 3, hold: {hold}, hold_max: {hold_max or hold}}}\ndetector: {detector}\n"
+                f"probe: {{{probe}}}\ndetector: {detector}\n"
                 f"control: {{socket: {self.socket}}}\nvips:\n{vips}\npools:\n{pools}\n")
 
     def start_agent(self, host, more=""):
@@ -88,6 +98,20 @@ class Cluster(Topology):
     def shunt(self, *argv):
         """What `shunt -j ...` answers."""
         return json.loads(self.shunt_text("-j", *argv))
+
+    def reasons(self):
+        """How many packets met which fate at the balancer."""
+        return {r["name"]: r["packets"] for r in self.shunt("stats", "show")["reasons"]}
+
+    def agent_reasons(self, host):
+        """The same at a backend's agent, whose map is found by the program on its interface."""
+        names = re.findall(r"X\((\w+),", (ROOT / "include/shunt/reasons.h").read_text().partition("SHUNT_AGENT_REASONS(X)")[2])
+        program = json.loads(host.run("bpftool", "-j", "net", "show"))[0]["xdp"][0]["id"]
+        for number in json.loads(run("bpftool", "-j", "prog", "show", "id", program))["map_ids"]:
+            if json.loads(run("bpftool", "-j", "map", "show", "id", number))["name"] == "agent_reasons":
+                rows = json.loads(run("bpftool", "-j", "map", "dump", "id", number))
+                return {n: sum(v["value"] for v in row["formatted"]["values"]) for n, row in zip(names, rows)}
+        raise RuntimeError(f"{host.name}: no agent's program on eth0")
 
     def states(self):
         return {b["name"]: b["state"] for b in self.shunt("backend", "show")}

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <net/if.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -28,6 +29,7 @@
 #include "agent/control.h"
 #include "agent/drain.h"
 #include "agent/health.h"
+#include "agent/keys.h"
 #include "agent/pins.h"
 #include "agent/vips.h"
 #include "agent/watch.h"
@@ -69,6 +71,7 @@ struct agent {
 	struct unix_listener beat_socket;
 	uint32_t other_version; /* of the probe, the newest that a balancer asked in and that isn't ours; 0: none */
 	uint64_t other_version_ns; /* CLOCK_MONOTONIC, when it was noticed last */
+	struct keys keys;
 };
 
 static char complaint[512];
@@ -185,6 +188,11 @@ static int program_load(struct agent *a)
 		err = addresses_add(a->skel->maps.agent_balancers, a->config->balancers, a->config->n_balancers);
 	if (err)
 		return fail("cannot fill the program's maps", strerror(-err));
+	a->keys = (struct keys){ .config = a->config,
+				 .map_fd = bpf_map__fd(a->skel->maps.probe_keys),
+				 .reasons_fd = bpf_map__fd(a->skel->maps.agent_reasons) };
+	if (keys_read(&a->keys))
+		return 1;
 	a->word = map_share(a->skel->maps.agent);
 	a->beat = map_share(a->skel->maps.agent_beat);
 	if (!a->word || !a->beat)
@@ -259,6 +267,7 @@ static void word_refresh(struct agent *a)
 	if (a->beat_socket.bound)
 		beat_run(&a->beat_socket, bpf_map__fd(a->skel->maps.agent_beat));
 	version_look(a, now);
+	keys_run(&a->keys, now);
 	__atomic_store_n(&a->word->updated_ns, now, __ATOMIC_RELAXED);
 }
 
@@ -322,6 +331,7 @@ static void agent_describe(FILE *f, void *arg)
 		fprintf(f, "beat: %.1f ms ago\n", now > *a->beat ? (double)(now - *a->beat) / 1e6 : 0);
 	else if (a->word->beat_limit_ns)
 		fprintf(f, "beat: none yet\n");
+	keys_describe(&a->keys, f);
 	attach_describe(a->attach, f);
 	if (*a->pins.why)
 		fprintf(f, "not pinned, so this host falls silent if the agent is killed: %s\n", a->pins.why);
@@ -348,6 +358,18 @@ static int control_start(struct agent *a)
 	return err ? fail(options.path, strerror(-err)) : 0;
 }
 
+/* A signal has come. True: to end. SIGHUP: the key file may be another; a bad one was complained of, and the keys stay. */
+static bool signal_take(struct agent *a, int fd)
+{
+	struct signalfd_siginfo signal;
+
+	if (read(fd, &signal, sizeof(signal)) != sizeof(signal) || signal.ssi_signo != SIGHUP)
+		return true;
+	if (!keys_read(&a->keys))
+		fprintf(stderr, "shunt-agent: keys of tags read anew: %" PRIu64 "\n", a->keys.n);
+	return false;
+}
+
 /* Until SIGINT or SIGTERM. 0, or 1 after a sentence on stderr. */
 static int loop(struct agent *a, const sigset_t *signals)
 {
@@ -367,7 +389,7 @@ static int loop(struct agent *a, const sigset_t *signals)
 			control_run(a->control, fds + 1, n);
 		word_refresh(a);
 		attach_run(a->attach, now_ns());
-	} while (!fds[0].revents);
+	} while (!fds[0].revents || !signal_take(a, fds[0].fd));
 	close(fds[0].fd);
 	return 0;
 }
@@ -402,6 +424,7 @@ static int run(struct agent *a)
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGHUP);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 	if (getrandom(&incarnation, sizeof(incarnation), 0) != sizeof(incarnation))
 		return fail("getrandom", strerror(errno));
