@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * flood.c - SYNs from addresses that nobody has, as an attacker who can spoof sends them.
+ * flood.c - what an attacker who can spoof sends in masses: SYNs from addresses that nobody has, or frames of his choice.
  *
- *   flood INTERFACE GATEWAY_MAC VIP PORT COUNT RATE
+ *   flood INTERFACE COUNT RATE GATEWAY_MAC VIP PORT
+ *   flood INTERFACE COUNT RATE < FRAMES
  *
- * COUNT frames out of INTERFACE to GATEWAY_MAC, RATE a second (0: as fast as they leave). Each is the SYN of a flow of its
- * own: sources count through 198.18.0.0/15 (RFC 2544, C.2.2: for benches, routed nowhere), ports and sequence numbers
- * are scattered. IPv4. Prints "sent N ms MS". A frame that the interface refuses is sent again.
+ * COUNT frames out of INTERFACE, RATE a second (0: as fast as they leave). SYNs go to GATEWAY_MAC, and each is of a flow of
+ * its own: sources count through 198.18.0.0/15 (RFC 2544, C.2.2: for benches, routed nowhere), ports and sequence numbers
+ * are scattered; IPv4. FRAMES are whole Ethernet frames in hex, one a line, and are sent in turn. Prints "sent N ms MS". A
+ * frame that the interface refuses is sent again.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,6 +25,8 @@
 
 #define NS_PER_S 1000000000ULL
 #define BATCH 64
+#define FRAMES_MAX 4096
+#define FRAME_BYTES_MAX 256
 #define SOURCES 0xc6120000u /* 198.18.0.0 */
 #define SOURCES_MASK 0x1ffffu /* /15 */
 
@@ -90,9 +94,31 @@ static void frame_prepare(struct frame *f, const uint8_t *mac, struct in_addr vi
 	f->tcp.dest = htons(port);
 }
 
+/* The frames of standard input. */
+struct stock {
+	uint8_t bytes[FRAMES_MAX][FRAME_BYTES_MAX];
+	size_t size[FRAMES_MAX], n;
+};
+
+static int stock_read(struct stock *s)
+{
+	char line[2 * FRAME_BYTES_MAX + 2];
+
+	for (; s->n < FRAMES_MAX && fgets(line, sizeof(line), stdin); s->n++) {
+		unsigned byte;
+
+		for (size_t i = 0; sscanf(line + 2 * i, "%2x", &byte) == 1; i++) {
+			s->bytes[s->n][i] = (uint8_t)byte;
+			s->size[s->n] = i + 1;
+		}
+	}
+	return s->n ? 0 : -1;
+}
+
 int main(int argc, char **argv)
 {
 	static struct frame frames[BATCH];
+	static struct stock stock;
 	struct mmsghdr messages[BATCH] = { 0 };
 	struct iovec parts[BATCH];
 	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_halen = ETH_ALEN };
@@ -102,16 +128,17 @@ int main(int argc, char **argv)
 	uint8_t gateway[6];
 	int fd, on = 1;
 
-	if (argc != 7 ||
-	    sscanf(argv[2], "%x:%x:%x:%x:%x:%x", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4], &mac[5]) != 6 ||
-	    inet_pton(AF_INET, argv[3], &vip) != 1) {
-		fprintf(stderr, "usage: flood INTERFACE GATEWAY_MAC VIP PORT COUNT RATE\n");
+	if (!(argc == 4 && !stock_read(&stock)) &&
+	    !(argc == 7 &&
+	      sscanf(argv[4], "%x:%x:%x:%x:%x:%x", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4], &mac[5]) == 6 &&
+	      inet_pton(AF_INET, argv[5], &vip) == 1)) {
+		fprintf(stderr, "usage: flood INTERFACE COUNT RATE [GATEWAY_MAC VIP PORT] [< FRAMES]\n");
 		return 2;
 	}
-	for (int i = 0; i < 6; i++)
+	for (int i = 0; argc == 7 && i < 6; i++)
 		gateway[i] = (uint8_t)mac[i];
-	count = strtoull(argv[5], NULL, 10);
-	rate = strtoull(argv[6], NULL, 10);
+	count = strtoull(argv[2], NULL, 10);
+	rate = strtoull(argv[3], NULL, 10);
 	to.sll_ifindex = (int)if_nametoindex(argv[1]);
 	fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 	if (fd < 0 || !to.sll_ifindex || setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof(on)) ||
@@ -120,7 +147,8 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	for (int i = 0; i < BATCH; i++) {
-		frame_prepare(&frames[i], gateway, vip, (uint16_t)strtoul(argv[4], NULL, 10));
+		if (argc == 7)
+			frame_prepare(&frames[i], gateway, vip, (uint16_t)strtoul(argv[6], NULL, 10));
 		parts[i] = (struct iovec){ &frames[i], sizeof(frames[i]) };
 		messages[i].msg_hdr = (struct msghdr){ .msg_iov = &parts[i], .msg_iovlen = 1 };
 	}
@@ -131,8 +159,14 @@ int main(int argc, char **argv)
 
 		while (rate && sent * NS_PER_S / rate > now_ns() - begun)
 			nanosleep(&(struct timespec){ .tv_nsec = 200000 }, NULL);
-		for (unsigned i = 0; i < n; i++)
-			frame_fill(&frames[i], sent + i);
+		for (unsigned i = 0; i < n; i++) {
+			size_t k = stock.n ? (sent + i) % stock.n : 0;
+
+			if (argc == 7)
+				frame_fill(&frames[i], sent + i);
+			else
+				parts[i] = (struct iovec){ stock.bytes[k], stock.size[k] };
+		}
 		done = sendmmsg(fd, messages, n, 0);
 		if (done < 0 && errno != ENOBUFS && errno != EAGAIN) {
 			fprintf(stderr, "flood: %s\n", strerror(errno));

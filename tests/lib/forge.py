@@ -5,6 +5,8 @@
   forge.py SECONDS    on the attacker's host: sends the IPv4 packets that standard input has, one a line in hex, and prints
                       what comes from their destinations in the next SECONDS: one JSON line for each TCP segment
                       {"source", "destination", "flags", "seq", "ack"}, addresses as "A:P", flags as in "SA"
+  forge.py SECONDS INTERFACE    on the way: prints the newest heartbeat of these SECONDS from and to each address and port, as
+                      frames in hex, one a line
 """
 import ipaddress
 import json
@@ -59,6 +61,52 @@ def send(host, packets, seconds=0.3):
     return [json.loads(line) for line in host.run("/usr/bin/python3", __file__, seconds, text=lines).splitlines()]
 
 
+# ---- heartbeats (include/shunt/heartbeat.h) ----
+
+HEARTBEAT_PORTS = {7784, 3785}
+PROBE = 14 + 20 + 8  # where it begins in a frame
+ENGINE, ROUND, TAG = PROBE + 29, PROBE + 32, PROBE + 64
+
+
+def ports(frame):
+    """Source and destination of UDP over IPv4 without options; None: it is something else."""
+    if frame[12:14] != struct.pack("!H", ETH_P_IP) or len(frame) < PROBE or (frame[14], frame[23]) != (0x45, socket.IPPROTO_UDP):
+        return None
+    return struct.unpack("!HH", frame[34:38])
+
+
+def overhear(host, interface, seconds=0.3):
+    """Heartbeats that pass this interface, by (Ethernet source, destination)."""
+    lines = host.run("/usr/bin/python3", __file__, seconds, interface).split()
+    return {(f[6:12].hex(":"), f[:6].hex(":")): f for f in map(bytes.fromhex, lines)}
+
+
+def alter(frame, **changes):
+    """A heartbeat with other bytes: `at_N` are those from the N-th of the frame on; checksums follow."""
+    for at, new in changes.items():
+        at = int(at.removeprefix("at_"))
+        frame = frame[:at] + new + frame[at + len(new):]
+    ip, udp = frame[14:34], frame[34:40] + b"\0\0" + frame[42:]
+    udp = udp[:6] + struct.pack("!H", checksum(ip[12:20] + struct.pack("!HH", ip[9], len(udp)) + udp) or 0xffff) + udp[8:]
+    ip = ip[:10] + b"\0\0" + ip[12:]
+    return frame[:14] + ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:] + udp
+
+
+def listen(interface, seconds):
+    ear = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))  # ETH_P_ALL: what leaves is seen too
+    ear.bind((interface, 0))
+    deadline, heard = time.monotonic() + seconds, {}
+    while (left := deadline - time.monotonic()) > 0:
+        if select.select([ear], [], [], left)[0]:
+            frame = ear.recv(2048)
+            if HEARTBEAT_PORTS & set(ports(frame) or ()):
+                heard[frame[:12]] = frame
+    for frame in heard.values():
+        print(frame.hex())
+
+
+# ---- segments ----
+
 def segment(frame):
     """The printed form of a TCP segment in an Ethernet frame; None: something else."""
     ip = frame[14:]
@@ -87,4 +135,4 @@ def main(seconds):
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]))
+    main(float(sys.argv[1])) if len(sys.argv) == 2 else listen(sys.argv[2], float(sys.argv[1]))

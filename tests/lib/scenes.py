@@ -249,7 +249,7 @@ def syn_flood(c, n_syns, rate, n_established, capacity=None, legit_rate=100):
     shuntd = c.shuntd
     before = {"rss": rss_kib(shuntd), "used": c.used()}
     begun_ns = time.monotonic_ns()
-    flood = c.client.start("flood", c.build / "tests/lib/flood", "eth0", c.balancer.mac, VIP4, PORT, n_syns, rate)
+    flood = c.client.start("flood", c.build / "tests/lib/flood", "eth0", n_syns, rate, c.balancer.mac, VIP4, PORT)
     peak, legit, rss = 0, [], before["rss"]
     while flood.poll() is None:
         legit.append(swarm.echo(c.take_sources(legit_rate // 2), 1000))
