@@ -3,6 +3,8 @@
 import json
 import pathlib
 import re
+import signal
+import subprocess
 
 from topology import BPFFS, VIP4, VIP6, Topology, run, stop, wait_for
 
@@ -11,6 +13,29 @@ ROOT = LIB.parents[1]
 PORT = 80
 SECOND_LEG = "10.0.1.2"  # the balancer's address on a second interface, where a test gives it one
 PYTHON = "/usr/bin/python3"
+
+
+class Victim:
+    """An engine that does what it is told; see victim.py."""
+
+    def __init__(self, host, port, *options):
+        self.process = host.start("victim", PYTHON, LIB / "victim.py", port, *options, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.worker = int(self.process.stdout.readline().split()[1])
+
+    def say(self, line):
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def do(self, line):
+        self.say(line)
+        assert self.process.stdout.readline() == b"done\n"
+
+    def kill(self, number=signal.SIGKILL):
+        self.process.send_signal(number)
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
 
 
 class Cluster(Topology):
@@ -36,11 +61,11 @@ class Cluster(Topology):
         path.chmod(mode)
         return path
 
-    def config(self, forward="ipip", family=4, detector="kernel", interval="100us", hold="1s", hold_max=None, pools=None, vips=None,
-               more="", key_file=None):
+    def config(self, forward="ipip", family=4, detector="kernel", interval="100us", multiplier=3, hold="1s", hold_max=None,
+               pools=None, vips=None, more="", key_file=None):
         """A shunt.yaml for this network: one pool of all backends, a TCP and a UDP VIP for each family. No damping unless there
         is a hold_max; `more`: lines of the pool."""
-        probe = f"interval: {interval}, multiplier: 3, hold: {hold}, hold_max: {hold_max or hold}"
+        probe = f"interval: {interval}, multiplier: {multiplier}, hold: {hold}, hold_max: {hold_max or hold}"
         probe += f", key_file: {key_file}" if key_file else ""
         backends = "\n".join(f"      - {{name: {b.name}, address: '{b.ipv4 if family == 4 else b.ipv6}'}}" for b in self.backends)
         vips = vips or "\n".join(

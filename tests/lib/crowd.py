@@ -31,6 +31,9 @@ class Control:
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
         self.lines.close()
         self.socket.close()
 

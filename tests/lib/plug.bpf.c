@@ -4,7 +4,7 @@
  *
  * A port is unplugged by one store into `unplugged`: from then on the switch drops what comes from the host (XDP on
  * the port) and what goes to it (tc egress on the port), and the link stays up, as when a host loses its power behind
- * a switch that does not notice. The stamp runs at tc ingress on a host's own interface, hence behind its XDP program,
+ * a switch that does not notice. One way can be taken alone, or a part of what goes to the host by chance. The stamp runs at tc ingress on a host's own interface, hence behind its XDP program,
  * and notes when the first packet of a watched flow arrives. Written and read by plug.c or whoever maps the arrays.
  */
 #include <linux/bpf.h>
@@ -34,23 +34,27 @@ PLUG_ARRAY(watched, __u64, PLUG_SOURCE_PORTS);
 PLUG_ARRAY(armed, __u64, 1);
 PLUG_ARRAY(seen, struct seen, PLUG_MAX_HOSTS);
 
-static __always_inline int is_unplugged(__u32 ifindex)
+static __always_inline __u64 port_word(__u32 ifindex)
 {
 	volatile __u64 *word = bpf_map_lookup_elem(&unplugged, &ifindex);
 
-	return word && *word;
+	return word ? *word : 0;
 }
 
 SEC("xdp")
 int port_ingress(struct xdp_md *ctx)
 {
-	return is_unplugged(ctx->ingress_ifindex) ? XDP_DROP : XDP_PASS;
+	return port_word(ctx->ingress_ifindex) & PLUG_FROM ? XDP_DROP : XDP_PASS;
 }
 
 SEC("tc")
 int port_egress(struct __sk_buff *skb)
 {
-	return is_unplugged(skb->ifindex) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	__u64 word = port_word(skb->ifindex);
+
+	if (word & PLUG_TO || (word && bpf_get_prandom_u32() % 1000 < PLUG_LOSS_PERMILLE(word)))
+		return TC_ACT_SHOT;
+	return TC_ACT_UNSPEC;
 }
 
 /* Source port of a TCP or UDP packet, host order; -1: another packet. IPv6 extension headers are not looked behind. */

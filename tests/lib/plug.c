@@ -6,6 +6,9 @@
  *   plug SWITCH_NETNS PORT... -- [HOST_NETNS:INTERFACE...]
  *
  *   unplug PORT...      "unplugged NS", NS taken just before the store that does it (one for each port)
+ *   mute PORT...        only what comes from the host is lost: "muted NS"
+ *   deafen PORT...      only what goes to it: "deafened NS"
+ *   lose N PORT...      N of 1000 packets to it, by chance: "losing NS"
  *   plug PORT...        "plugged NS"
  *   arm FIRST-LAST...   "armed TRIAL NS": from now on packets from these source ports are watched, no others
  *   read                "seen FIRST_NS:WATCHED:PACKETS ...", one group a host, in order; FIRST_NS 0: none yet
@@ -164,8 +167,8 @@ static int stamp_attach(const char *where)
 	return err ? err : tc_attach(s->progs.stamp, netns, ifindex, BPF_TC_INGRESS);
 }
 
-/* Pull or push in the ports named, one store each with nothing between them. */
-static void ports_set(char *names, bool pulled)
+/* Give the ports named this word, one store each with nothing between them. */
+static void ports_set(char *names, uint64_t word, const char *done)
 {
 	unsigned indices[PLUG_MAX_PORTS], n = 0;
 	uint64_t at_ns;
@@ -182,8 +185,19 @@ static void ports_set(char *names, bool pulled)
 	}
 	at_ns = now_ns();
 	for (unsigned i = 0; i < n; i++)
-		*(volatile uint64_t *)&unplugged[indices[i]] = pulled;
-	printf("%s %" PRIu64 "\n", pulled ? "unplugged" : "plugged", at_ns);
+		*(volatile uint64_t *)&unplugged[indices[i]] = word;
+	printf("%s %" PRIu64 "\n", done, at_ns);
+}
+
+/* "PERMILLE PORT..." */
+static void ports_lose(char *line)
+{
+	unsigned long permille = strtoul(line, &line, 10);
+
+	if (!permille || permille > 1000 || *line != ' ')
+		printf("error not 1 to 1000 and ports\n");
+	else
+		ports_set(line + 1, PLUG_LOSS(permille), "losing");
 }
 
 /* Watch the source ports of "FIRST-LAST FIRST-LAST ..." under a new trial. */
@@ -223,9 +237,15 @@ static void obey(void)
 	while (fgets(line, sizeof(line), stdin)) {
 		line[strcspn(line, "\n")] = 0;
 		if (!strncmp(line, "unplug ", 7))
-			ports_set(line + 7, true);
+			ports_set(line + 7, PLUG_FROM | PLUG_TO, "unplugged");
+		else if (!strncmp(line, "mute ", 5))
+			ports_set(line + 5, PLUG_FROM, "muted");
+		else if (!strncmp(line, "deafen ", 7))
+			ports_set(line + 7, PLUG_TO, "deafened");
+		else if (!strncmp(line, "lose ", 5))
+			ports_lose(line + 5);
 		else if (!strncmp(line, "plug ", 5))
-			ports_set(line + 5, false);
+			ports_set(line + 5, 0, "plugged");
 		else if (!strncmp(line, "arm ", 4))
 			watch(line + 4);
 		else if (!strcmp(line, "read"))

@@ -8,6 +8,10 @@
 #include <linux/types.h>
 
 #define PLUG_MAX_PORTS 256 /* map `unplugged`: ifindex in the switch's namespace -> __u64, 0: plugged */
+#define PLUG_FROM 1ULL /* what comes from the host is dropped */
+#define PLUG_TO 2ULL /* what goes to it */
+#define PLUG_LOSS(permille) ((__u64)(permille) << 8) /* so much of what goes to it, by chance */
+#define PLUG_LOSS_PERMILLE(word) ((word) >> 8)
 #define PLUG_MAX_HOSTS 64 /* map `seen`: host -> struct seen */
 #define PLUG_SOURCE_PORTS 65536 /* map `watched`: source port -> __u64, the trial it is watched in */
 

@@ -97,6 +97,18 @@ class Plug:
         """Drop everything to and from these hosts at once; the time just before."""
         return int(self.say("unplug " + " ".join(names))[1])
 
+    def mute(self, *names):
+        """Drop what comes from these hosts."""
+        return int(self.say("mute " + " ".join(names))[1])
+
+    def deafen(self, *names):
+        """Drop what goes to these hosts."""
+        return int(self.say("deafen " + " ".join(names))[1])
+
+    def lose(self, permille, *names):
+        """Drop so much of what goes to these hosts, by chance."""
+        return int(self.say(f"lose {permille} " + " ".join(names))[1])
+
     def plug(self, *names):
         return int(self.say("plug " + " ".join(names))[1])
 

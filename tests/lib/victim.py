@@ -5,7 +5,7 @@
   victim.py PORT [resident=BYTES] [beat=SOCKET] [worker]
 
 Prints "ready WORKER", its worker's process or 0, when it listens and can beat. A line on stdin, each answered with a line of its own:
-  exit N | segv | close (the listener) | listen | health STATUS, or hang, garbage, megabytes (of its GET answers)
+  exit N | segv (answered "at NS", CLOCK_MONOTONIC, just before) | close (the listener) | listen | health STATUS, or hang, garbage, megabytes (of its GET answers)
   full STATUS (the same of GET /slots)
   exec (another program, which holds the listener) | eat BYTES (of memory) | worker (one more: answered "done WORKER") | reap (wait for one to end) | fork (a child that holds the listener for a minute at the most)
   asked (done when its health is asked the next time)
@@ -44,7 +44,7 @@ class Victim:
         self.asked = threading.Event()
 
     def listen(self):
-        self.socket = socket.create_server(("::", self.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=64)
+        self.socket = socket.create_server(("::", self.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096)
         threading.Thread(target=self.serve, args=(self.socket,), daemon=True).start()
 
     def close(self):
@@ -99,6 +99,7 @@ def main(port, *options):
         if verb == "exit":
             os._exit(int(value))
         elif verb == "segv":
+            print("at", time.monotonic_ns(), flush=True)
             ctypes.string_at(1)
         elif verb == "close":
             victim.close()

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from cluster import LIB, PYTHON, Cluster
+from cluster import PYTHON, Cluster, Victim
 from conftest import BUILD
 from topology import stop, wait_for
 
@@ -23,30 +23,6 @@ def cluster():
     with Cluster("shunt-engine", BUILD, n_backends=2) as c:
         c.agents = {"gpu2": c.start_agent(c.backends[1])}
         yield c
-
-
-class Victim:
-    """The engine on gpu1."""
-
-    def __init__(self, host, *options):
-        self.process = host.start("victim", PYTHON, LIB / "victim.py", PORT, *options, stdin=subprocess.PIPE,
-                                  stdout=subprocess.PIPE)
-        self.worker = int(self.process.stdout.readline().split()[1])
-
-    def say(self, line):
-        self.process.stdin.write(line.encode() + b"\n")
-        self.process.stdin.flush()
-
-    def do(self, line):
-        self.say(line)
-        assert self.process.stdout.readline() == b"done\n"
-
-    def kill(self, number=signal.SIGKILL):
-        self.process.send_signal(number)
-
-    def end(self):
-        self.process.kill()
-        self.process.wait()
 
 
 class Scene:
@@ -64,7 +40,7 @@ class Scene:
         return self.cluster.log("agent-gpu1")
 
     def victim(self, *options):
-        self.victims.append(Victim(self.cluster.backends[0], *options))
+        self.victims.append(Victim(self.cluster.backends[0], PORT, *options))
         return self.victims[-1]
 
     def begin(self, engine=f"{{listen: {PORT}, worker_age: 0s}}", *options, more=""):
@@ -257,7 +233,7 @@ def test_health_of_every_engine_at_once_ejects_as_many_as_may_be(scene, share, n
     """gpu2's agent watches the same stub's health, so both are not ready at once."""
     cluster, (_, gpu2) = scene.cluster, scene.cluster.backends
     begun_ns, victim = scene.begin(HEALTH, more=f"    max_soft_eject: {share}\n")
-    second = Victim(gpu2)
+    second = Victim(gpu2, PORT)
     config = cluster.write("agent-second.yaml", (cluster.directory / "agent-gpu1.yaml").read_text())
     stop(cluster.agents["gpu2"])
     cluster.agents["gpu2"] = cluster.start_agent(gpu2, config.read_text()[config.read_text().index("engine:"):])
