@@ -178,6 +178,19 @@ static json_t *event_evidence(const struct shuntd *s, const struct backend_run *
 	return o;
 }
 
+/* The checker asks in no rounds. */
+static json_t *suspicion_evidence(const struct event *e)
+{
+	json_t *o;
+
+	if (e->first_round)
+		return json_pack("{s:I, s:I}", "first_round", (json_int_t)e->first_round, "last_round",
+				 (json_int_t)e->last_round);
+	o = json_object();
+	us_set(o, "silence_us", e->answered_ns, e->at_ns);
+	return o;
+}
+
 void backends_event(struct shuntd *s, const struct event *e)
 {
 	static const enum verdict verdicts[] = { [EVENT_SILENT] = VERDICT_SILENT,
@@ -188,8 +201,7 @@ void backends_event(struct shuntd *s, const struct event *e)
 
 	if (e->kind == EVENT_SELF_SUSPECT) {
 		ledger_add(s->ledger, e->at_ns, "shuntd", "self", "self-suspect", "silence without a witness",
-			   json_pack("{s:I, s:I}", "first_round", (json_int_t)e->first_round, "last_round",
-				     (json_int_t)e->last_round));
+			   suspicion_evidence(e));
 		return;
 	}
 	if (e->kind >= sizeof(verdicts) / sizeof(*verdicts) || !verdicts[e->kind])
@@ -333,8 +345,10 @@ static uint64_t live_flows(const struct shuntd *s, const struct backend_run *b)
 	return __atomic_load_n(&dataplane_backend_flows(s->dataplane)[b->id].live, __ATOMIC_RELAXED);
 }
 
-static const char *drain_why(enum verdict why)
+static const char *drain_why(const struct backend_run *b, enum verdict why)
 {
+	if (why == VERDICT_ASKED && b->conf.check.type == CHECK_BFD)
+		return "its BFD peer is administratively down";
 	return why == VERDICT_ASKED     ? "asked by its agent"
 	       : why == VERDICT_LOADING ? "its engine is not ready"
 	       : why == VERDICT_REMOVED ? "no longer configured"
@@ -375,7 +389,7 @@ static int drain_begin(struct shuntd *s, struct backend_run *b, enum verdict why
 		json_object_set_new(evidence, "state", json_string("down"));
 	if (is_last)
 		json_object_set_new(evidence, "warning", json_string("the last one up in its pool"));
-	ledger_add(s->ledger, b->drain_since_ns, "backend", b->conf.name, "draining", drain_why(why), evidence);
+	ledger_add(s->ledger, b->drain_since_ns, "backend", b->conf.name, "draining", drain_why(b, why), evidence);
 	return is_down ? -ENOTCONN : 0;
 }
 
