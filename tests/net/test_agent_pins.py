@@ -5,6 +5,7 @@ The engine that is watched on gpu1 is a victim; the streams through the VIP are 
 """
 import json
 import os
+import pathlib
 import random
 import signal
 import subprocess
@@ -196,6 +197,15 @@ def test_engine_is_as_ready_as_it_was(scene, health, said):
     assert not [e for e in scene.cluster.events(begun_ns, object="backend", name="gpu1") if e["what"] != "drained"]
 
 
+def test_one_bad_answer_to_the_next_agent_is_no_verdict(scene):
+    begun_ns, victim = scene.begin(HEALTH.replace("20ms", "10s"))
+    victim.do("health 503")
+    scene.agent_kill()
+    scene.agent_succeed()
+    scene.asked_anew()
+    assert scene.said() == "serving" and scene.fallen(begun_ns) == []
+
+
 def test_agent_that_is_killed_at_any_moment_of_its_start_leaves_a_host_that_serves(scene):
     cluster = scene.cluster
     begun_ns, victim = scene.begin(ENGINE)
@@ -268,6 +278,8 @@ def test_agent_that_is_started_while_another_ends_waits_for_its_end(scene, numbe
     first.send_signal(signal.SIGSTOP)
     first.send_signal(signal.SIGTERM)  # it will end in good order, later
     scene.agent_start(ENGINE, wait=False)
+    sleeping = pathlib.Path(f"/proc/{scene.agent.pid}/wchan")
+    wait_for(lambda: "nanosleep" in sleeping.read_text(), "the second agent to wait")
     if number == signal.SIGKILL:
         first.kill()
     else:
