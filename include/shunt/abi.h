@@ -324,7 +324,7 @@ struct session {
 	__u64 rtt_ns; /* of the newest answer */
 	__u32 engine; /* enum engine_state of the newest answer */
 	__u32 incarnation; /* of the agent that gave it */
-	__u32 agent_age_us;
+	__u32 agent_age_us; /* PROBE_AGE_UNKNOWN of an echo, and of another version, of which the rest is 0 */
 	__u32 flags; /* of the newest answer's trailer: PROBE_FULL */
 	__u32 version; /* PROBE_VERSION of the agent that gave it; another than ours: it proves the host, not the engine */
 	__u32 in_flight; /* requests running there, as it said */

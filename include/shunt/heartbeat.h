@@ -161,7 +161,7 @@ static __always_inline __be64 probe_tag(const struct siphash_key *key, const str
 
 /* map `probe_keys` of balancer and agent: ARRAY of one. Two keys, so that they can be changed while probes go on. */
 struct probe_keys {
-	__u64 n; /* 0: no tags; the first key signs, each of them is accepted */
+	__u64 n; /* 0: no tags; the prober signs with the first key, the reflector as it was asked; each is accepted */
 	struct siphash_key key[2]; /* n = 1: both are the same, so that checking costs the same */
 	struct siphash_key echo; /* the balancer's own */
 };
