@@ -4,7 +4,8 @@
 Backends of the costs are simulated: one host answers for all of their addresses, as its agent does for any address that is its
 own. So what a prober's thread takes here is more than on a balancer of its own: the switch, that host's agent and the answers'
 way through the network run in it too, for a veth delivers in the sender's context. `asking` is what it takes when the switch
-drops the probes at once, `answers` the time of the program that takes the answers in, as the kernel counts it.
+drops the probes at once, `answers` the time of the program that takes the answers in, as the kernel counts it, `tick` what a
+loop on the tick's processor is slowed down by while the controller is stopped and the tick alone goes on.
 """
 import contextlib
 import ctypes
@@ -13,6 +14,7 @@ import ipaddress
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +26,18 @@ from zoo import is_down, verdict_of
 
 HOGS_PER_CPU = 2
 SIMULATED = ipaddress.ip_address("10.1.0.1")
+SPINS, SPIN_S = 7, 0.2
+# Turns of a loop in so much time of its own: interrupts are a part of that, other processes aren't.
+SPIN = """
+import os, sys, time
+os.sched_setaffinity(0, {int(sys.argv[1])})
+n, end = 0, time.thread_time() + float(sys.argv[2])
+while time.thread_time() < end:
+    for _ in range(1000):
+        pass
+    n += 1
+print(n)
+"""
 SKIPPED_SHARE = 0.01  # of its rounds; a prober that skips more can't keep them
 LADDER = (10, 25, 50, 75, 100, 150, 200, 256)
 
@@ -123,6 +137,18 @@ class Many(Cluster):
         stats = json.loads(run("bpftool", "-j", "prog", "show", "id", shown))
         return stats.get("run_time_ns", 0), stats.get("run_cnt", 0)
 
+    def tick(self):
+        """The share of a core that the tick takes. The controller has ended afterwards."""
+        cpu = self.events(what="ready")[-1]["evidence"]["cpu"]
+
+        def speed():
+            return max(int(run(sys.executable, "-c", SPIN, cpu, SPIN_S)) for _ in range(SPINS))
+        self.shuntd.send_signal(signal.SIGSTOP)
+        slowed = speed()
+        self.shuntd.send_signal(signal.SIGCONT)
+        self.stop_shuntd()
+        return round(max(0, 1 - slowed / speed()), 4)
+
     def probe(self):
         return self.control.ask("stats", "show")["probe"]
 
@@ -180,6 +206,7 @@ class Cost:
             row["asking"] = shares(m, seconds)["prober"]
             m.plug.plug("balancer")
         probe = m.probe()
+        row["tick"] = m.tick()
         return row | {"seconds": seconds, "keeps_rounds": row["rounds_skipped_share"] <= SKIPPED_SHARE and probe["interval_us"] <= self.interval_us,
                       "probe": probe}
 
@@ -187,8 +214,10 @@ class Cost:
     def lines(row):
         if "says" in row:
             return [f"{row['name']:<27} refused: {row['says']}"]
-        return [f"{row['name']:<27} {row['asking']:.1%} of a core to ask, {row['answers']:.1%} to take in {row['answers_per_s']} answers a second "
-                f"({row['ns_per_answer']} ns each), controller {row['controller']:.1%}; prober's thread with switch and backends {row['prober']:.1%}; "
+        total = sum(row[k] for k in ("asking", "answers", "tick", "controller"))
+        return [f"{row['name']:<27} {total:.1%} of a core: asking {row['asking']:.1%}, {row['answers_per_s']} answers a second {row['answers']:.1%} "
+                f"({row['ns_per_answer']} ns each), tick {row['tick']:.1%}, controller {row['controller']:.1%}; "
+                f"prober's thread with switch and backends {row['prober']:.1%}; "
                 f"{row['rounds_per_s']} rounds a second, {row['rounds_skipped_share']:.1%} skipped, {row['probe']['interval_us']} us in force"]
 
 

@@ -78,8 +78,28 @@ def half_the_pool(z, n, quick):
 
 
 def link_down(z, n, quick):
+    """The switch notices: it forgets where the host was, and sends to all what is for it."""
     links = {b.name: z.link(b.name) for b in z.backends}
-    return trials(z, n, every(z), lambda names: links[names[0]].set(False), lambda names: links[names[0]].set(True)).row()
+
+    def mend(names):
+        links[names[0]].set(True)
+        z.show_up(names[0])
+    return trials(z, n, every(z), lambda names: links[names[0]].set(False), mend).row()
+
+
+def forgotten(z, n, quick):
+    """It stays dead for so long that the switch forgets where it was. Nobody may answer in its place."""
+    returned = 0
+
+    def mend(names):
+        nonlocal returned
+        z.switch.ip("link set bridge type bridge fdb_flush")
+        returned += bool(z.monitor.until(lambda events: [e for e in events if e["what"] == "up" and e["name"] in names], 0.5))
+        z.plug.plug(*names)
+        z.show_up(names[0])
+    account = trials(z, n, every(z), lambda names: z.plug.unplug(*names), mend)
+    account.more |= {"returned_dead": returned, "kept": not returned}
+    return account.row()
 
 
 def lost_to(z, n, quick):
@@ -425,6 +445,7 @@ FAULTS = [
     Fault("half-the-pool", "host", ("silent",), SILENT, half_the_pool, 200, 10, p99_us=POWER_OFF_P99_US),
     Fault("flapping", "host", ("silent",), "admitted 3 times at most", flapping, 30, 6),
     Fault("link-down", "link", ("silent",), SILENT, link_down, 50, 4, p99_us=POWER_OFF_P99_US),
+    Fault("forgotten-by-switch", "link", ("silent",), f"{SILENT}; stays down", forgotten, 20, 4, p99_us=POWER_OFF_P99_US),
     Fault("lost-to-backend", "link", ("silent",), SILENT, lost_to, 100, 8, p99_us=POWER_OFF_P99_US),
     Fault("lost-from-backend", "link", ("silent",), SILENT, lost_from, 100, 8, p99_us=POWER_OFF_P99_US),
     Fault("sigkill-8mb", "engine process", ("dead (killed by signal 9)",), DEATH, sigkill(0), 200, 8, DEATH_P50_US, DEATH_P99_US),
