@@ -81,6 +81,24 @@ def test_a_backend_that_falls_again_soon_is_held_for_longer_each_time(cluster, s
     assert cluster.shunt("backend", "show", "gpu2")[0]["hold_us"] is None
 
 
+def test_probe_shows_what_became_of_each_backends_probes(cluster, shuntd, config):
+    shuntd(config())
+    begun_ns = cluster.plug.unplug("gpu2")
+    event = wait_for(lambda: cluster.events(begun_ns, object="backend", name="gpu2", what="down"), "the verdict")[0]
+
+    def lost():
+        gpu1, gpu2 = (cluster.shunt("probe", "show", name)[0] for name in ("gpu1", "gpu2"))
+        return gpu2["window_loss_permille"] and (gpu1, gpu2)
+    gpu1, gpu2 = wait_for(lost, "lost rounds")
+    assert gpu2["evidence"] == event["evidence"]
+    assert (gpu2["state"], gpu2["verdict"], gpu2["hold_us"]) == ("down", "silent", 1_000_000)
+    assert (gpu1["state"], gpu1["verdict"], gpu1["hold_us"]) == ("up", "answering", None)
+    assert gpu1["answers"] > gpu1["window_answers"] > 0
+    assert 0 < gpu1["rtt_p50_us"] <= gpu1["rtt_p99_us"]
+    assert gpu1["agent_version"] == 1 and gpu1["full"] is False
+    assert (gpu1["interval_us"], gpu1["check"]) == (1000, {"type": "heartbeat", "text": ""})
+
+
 def test_two_backends_die_in_either_order_and_the_flows_go_the_same_way(cluster, shuntd, config):
     shuntd(config(hold="100ms"))
     ends = []

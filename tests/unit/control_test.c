@@ -26,6 +26,7 @@
 #include "shunt/control.h"
 #include "shunt/hash.h"
 #include "shunt/heartbeat.h"
+#include "shunt/round_trip.h"
 #include "shuntd/answer.h"
 #include "shuntd/backends.h"
 #include "shuntd/checker.h"
@@ -41,6 +42,7 @@
 
 static struct backend records[SHUNT_MAX_BACKENDS];
 static struct session sessions[SHUNT_MAX_BACKENDS];
+static struct round_trips round_trips[SHUNT_MAX_BACKENDS];
 static struct detector detector;
 static int traffic_error;
 static struct backend_flows backend_flows[SHUNT_MAX_BACKENDS];
@@ -122,6 +124,12 @@ struct admission_limits backends_limits(const struct shuntd *s)
 {
 	(void)s;
 	return (struct admission_limits){ .gap_ns = 1, .hold_ns = 1000000000, .hold_max_ns = 60000000000 };
+}
+
+const struct round_trips *dataplane_round_trips(struct dataplane *dp)
+{
+	(void)dp;
+	return round_trips;
 }
 
 struct backend_flows *dataplane_backend_flows(struct dataplane *dp)
@@ -300,6 +308,7 @@ static int rig_open(void **state)
 	memset(&rig, 0, sizeof(rig));
 	memset(records, 0, sizeof(records));
 	memset(sessions, 0, sizeof(sessions));
+	memset(round_trips, 0, sizeof(round_trips));
 	memset(&detector, 0, sizeof(detector));
 	memset(&told, 0, sizeof(told));
 	memset(backend_flows, 0, sizeof(backend_flows));
@@ -551,8 +560,10 @@ static void every_key_of_the_contract_is_in_its_result(void **state)
 		{ "{\"object\":\"backend\",\"command\":\"undrain\",\"args\":{\"name\":\"gpu1\"}}",
 		  "name state live notes text draining deadline_us drained cut" },
 		{ "{\"object\":\"probe\",\"command\":\"show\"}",
-		  "backend address state rounds_asked answers loss_permille rtt_us last_answer_us engine "
-		  "agent_age_us check" },
+		  "backend address check interval_us configured_interval_us state verdict since_ns evidence hold_us "
+		  "hold_left_us rounds_asked answers loss_permille rtt_us last_answer_us window_us window_asked "
+		  "window_answers window_loss_permille rtt_p50_us rtt_p99_us engine full in_flight queued agent_age_us "
+		  "agent_version" },
 		{ "{\"object\":\"stats\",\"command\":\"show\"}", "uptime_s detector interfaces probe flows reasons" },
 		{ "{\"object\":\"slot\",\"command\":\"show\"}", "pool slots backend owner heir" },
 		{ "{\"object\":\"slot\",\"command\":\"show\",\"args\":{\"pool\":\"gpus\",\"slot\":250}}",
@@ -595,7 +606,9 @@ static void unknown_values_are_null(void **state)
 		const char *object, *keys;
 	} rows[] = {
 		{ "backend", "since egress mac mtu local packets bytes new_flows" },
-		{ "probe", "loss_permille rtt_us last_answer_us engine agent_age_us" },
+		{ "probe", "evidence hold_us hold_left_us loss_permille rtt_us last_answer_us window_us window_asked "
+			   "window_answers window_loss_permille rtt_p50_us rtt_p99_us engine full in_flight queued "
+			   "agent_age_us agent_version" },
 		{ "vip", "packets bytes new_flows" },
 	};
 
@@ -643,8 +656,15 @@ static void a_backend_that_is_down_shows_its_hold(void **state)
 	json_decref(reply);
 }
 
-static void probe_shows_loss_and_the_agents_word(void **state)
+static json_int_t integer_of(const json_t *object, const char *key)
 {
+	assert_true(json_is_integer(json_object_get(object, key)));
+	return json_integer_value(json_object_get(object, key));
+}
+
+static void probe_shows_loss_round_trips_and_the_agents_word(void **state)
+{
+	struct backend_run *b = rig.s.backends[1];
 	json_t *reply, *object;
 
 	(void)state;
@@ -653,13 +673,46 @@ static void probe_shows_loss_and_the_agents_word(void **state)
 					.answered_ns = 1,
 					.rtt_ns = 23600,
 					.engine = ENGINE_SERVING,
+					.flags = PROBE_FULL,
+					.version = PROBE_VERSION,
+					.in_flight = 3,
+					.queued = 4,
 					.agent_age_us = PROBE_AGE_UNKNOWN };
+	round_trips[2].buckets[round_trip_bucket(20000)] = 985;
+	round_trips[2].buckets[round_trip_bucket(900000)] = 100005;
+	b->windows[0] = (struct probe_window){ .at_ns = 1, .asked = 900, .answers = 900 };
+	b->windows[0].trips.buckets[round_trip_bucket(900000)] = 100000;
+	b->evidence = json_pack("{s:s}", "witness", "gpu1");
 	reply = ask("{\"object\":\"probe\",\"command\":\"show\",\"args\":{\"name\":\"gpu2\"}}");
 	assert_int_equal(json_array_size(json_object_get(reply, "result")), 1);
 	object = json_array_get(json_object_get(reply, "result"), 0);
-	assert_int_equal(json_integer_value(json_object_get(object, "loss_permille")), 10);
-	assert_int_equal(json_integer_value(json_object_get(object, "rtt_us")), 24);
+	assert_int_equal(integer_of(object, "loss_permille"), 10);
+	assert_int_equal(integer_of(object, "window_asked"), 100);
+	assert_int_equal(integer_of(object, "window_loss_permille"), 100);
+	assert_int_equal(integer_of(object, "rtt_us"), 24);
+	assert_in_range(integer_of(object, "rtt_p50_us"), 20, 25);
+	assert_in_range(integer_of(object, "rtt_p99_us"), 20, 25);
 	assert_string_equal(json_string_value(json_object_get(object, "engine")), "serving");
+	assert_true(json_is_true(json_object_get(object, "full")));
+	assert_int_equal(integer_of(object, "in_flight"), 3);
+	assert_int_equal(integer_of(object, "queued"), 4);
+	assert_int_equal(integer_of(object, "agent_version"), PROBE_VERSION);
+	assert_true(json_is_null(json_object_get(object, "agent_age_us")));
+	assert_string_equal(json_string_value(json_object_get(json_object_get(object, "evidence"), "witness")), "gpu1");
+	json_decref(reply);
+}
+
+static void of_an_agent_of_another_version_the_version_alone_is_shown(void **state)
+{
+	json_t *reply, *object;
+
+	(void)state;
+	sessions[2] = (struct session){ .answers = 1, .version = PROBE_VERSION + 1, .agent_age_us = 7 };
+	reply = ask("{\"object\":\"probe\",\"command\":\"show\",\"args\":{\"name\":\"gpu2\"}}");
+	object = json_array_get(json_object_get(reply, "result"), 0);
+	assert_int_equal(integer_of(object, "agent_version"), PROBE_VERSION + 1);
+	assert_string_equal(json_string_value(json_object_get(object, "engine")), "unknown");
+	assert_true(json_is_null(json_object_get(object, "full")));
 	assert_true(json_is_null(json_object_get(object, "agent_age_us")));
 	json_decref(reply);
 }
@@ -1762,7 +1815,8 @@ int main(void)
 		RIG_TEST(every_key_of_the_contract_is_in_its_result),
 		RIG_TEST(unknown_values_are_null),
 		RIG_TEST(a_backend_that_is_down_shows_its_hold),
-		RIG_TEST(probe_shows_loss_and_the_agents_word),
+		RIG_TEST(probe_shows_loss_round_trips_and_the_agents_word),
+		RIG_TEST(of_an_agent_of_another_version_the_version_alone_is_shown),
 		RIG_TEST(slot_counts_add_up_to_the_pools_slots),
 		RIG_TEST(shown_configuration_parses_again),
 		RIG_TEST(misuse_is_told_from_refusal),

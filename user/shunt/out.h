@@ -22,7 +22,7 @@ enum unit {
 };
 
 struct column {
-	const char *key; /* in the object shown; the last column's is NULL */
+	const char *key; /* in the object shown, or KEY.KEY in an object of it; the last column's is NULL */
 	const char *title;
 	enum unit unit;
 };

@@ -87,16 +87,27 @@ static void object_print(FILE *f, const json_t *object)
 	{
 		if (json_is_string(value))
 			fprintf(f, "%s%s %s", gap, key, json_string_value(value));
+		else if (json_is_boolean(value))
+			fprintf(f, "%s%s %s", gap, key, json_is_true(value) ? "yes" : "no");
 		else
 			fprintf(f, "%s%s %.0f", gap, key, json_number_value(value));
 		gap = " ";
 	}
 }
 
+static const json_t *value_of(const json_t *object, const struct column *column)
+{
+	const char *dot = strchr(column->key, '.');
+
+	if (!dot)
+		return json_object_get(object, column->key);
+	return json_object_get(json_object_getn(object, column->key, (size_t)(dot - column->key)), dot + 1);
+}
+
 /* One value as text, to be freed. What would steer a terminal is taken out. */
 static char *cell_format(const json_t *object, const struct column *column)
 {
-	const json_t *value = json_object_get(object, column->key), *element;
+	const json_t *value = value_of(object, column), *element;
 	char number[64], *text = NULL;
 	size_t size, i;
 	FILE *f = open_memstream(&text, &size);
@@ -138,7 +149,7 @@ static bool is_numeric(const json_t *rows, const struct column *column)
 	const json_t *row;
 	size_t i;
 
-	json_array_foreach(rows, i, row) if (json_is_number(json_object_get(row, column->key))) return true;
+	json_array_foreach(rows, i, row) if (json_is_number(value_of(row, column))) return true;
 	return false;
 }
 

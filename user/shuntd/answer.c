@@ -13,10 +13,7 @@
 #include <stdarg.h>
 #include <time.h>
 
-#include "core/cause.h"
-#include "core/check.h"
 #include "shuntd/backends.h"
-#include "shuntd/checker.h"
 #include "shuntd/reload.h"
 
 /* ---- refusals ---- */
@@ -73,18 +70,18 @@ json_t *integer_or_null(bool known, uint64_t value)
 	return known ? json_integer((json_int_t)value) : json_null();
 }
 
-static json_t *us(uint64_t ns)
+json_t *us_json(uint64_t ns)
 {
 	return json_integer((json_int_t)((ns + 500) / 1000));
 }
 
 /* An interval may be no whole number of them. */
-static json_t *interval_json(uint64_t ns)
+json_t *interval_json(uint64_t ns)
 {
-	return ns % 1000 ? json_real((double)ns / 1000) : us(ns);
+	return ns % 1000 ? json_real((double)ns / 1000) : us_json(ns);
 }
 
-static json_t *address_json(const struct shunt_addr *address)
+json_t *address_json(const struct shunt_addr *address)
 {
 	char text[ADDRESS_TEXT_MAX];
 
@@ -193,23 +190,23 @@ static void drain_set(json_t *o, const struct backend_run *b)
 			    draining ? json_string(backend_verdict_name(BACKEND_WORD(BACKEND_DRAINING, b->draining)))
 				     : json_null());
 	json_object_set_new(o, "deadline_us",
-			    draining && deadline && !b->drained ? us(deadline > now ? deadline - now : 0)
+			    draining && deadline && !b->drained ? us_json(deadline > now ? deadline - now : 0)
 								: json_null());
 	json_object_set_new(o, "drained", json_boolean(draining && b->drained));
 	json_object_set_new(o, "cut", integer_or_null(draining && b->drained, b->n_cut));
 }
 
 /* Down, and it was up before: how long it has to answer, and how much of that is left once it does. */
-static void hold_set(json_t *o, const struct shuntd *s, const struct backend_run *b)
+void hold_set(json_t *o, const struct shuntd *s, const struct backend_run *b)
 {
 	struct admission_limits limits = backends_limits(s);
 	uint64_t hold_ns = admission_hold_ns(&b->admission, &limits);
 	bool waits = hold_ns && BACKEND_WORD_STATE(backend_word(s, b->id)) == BACKEND_DOWN;
 
-	json_object_set_new(o, "hold_us", waits ? us(hold_ns) : json_null());
+	json_object_set_new(o, "hold_us", waits ? us_json(hold_ns) : json_null());
 	json_object_set_new(o, "hold_left_us",
 			    waits && b->admission.answering_since_ns
-				    ? us(admission_left_ns(&b->admission, &limits, now_ns()))
+				    ? us_json(admission_left_ns(&b->admission, &limits, now_ns()))
 				    : json_null());
 }
 
@@ -248,8 +245,7 @@ static json_t *backend_json(const struct shuntd *s, const struct backend_run *b)
 	return o;
 }
 
-/* One object a backend, or of the one that args name. */
-static json_t *backends_json(struct request *r, json_t *(*json)(const struct shuntd *, const struct backend_run *))
+json_t *backends_json(struct request *r, json_t *(*json)(const struct shuntd *, const struct backend_run *))
 {
 	const char *name = arg_string(r, "name");
 	json_t *list = json_array();
@@ -369,44 +365,6 @@ static json_t *backend_undrain(struct request *r)
 	return drain_outcome(r->shuntd, b, notes);
 }
 
-/* ---- probe ---- */
-
-/* How it is asked, and how that stands where it isn't asked by probes. */
-static json_t *check_json(const struct shuntd *s, const struct backend_run *b)
-{
-	char text[256];
-
-	checker_describe(s->checker, b->id, text, sizeof(text));
-	return json_pack("{s:s, s:s}", "type", check_name(b->conf.check.type), "text", text);
-}
-
-static json_t *probe_json(const struct shuntd *s, const struct backend_run *b)
-{
-	const struct session *session = &dataplane_sessions(s->dataplane)[b->id];
-	uint64_t asked = load(&session->asked_count), answers = load(&session->answers);
-	uint64_t answered_ns = load(&session->answered_ns), now = now_ns();
-	uint64_t lost = asked > answers ? asked - answers : 0;
-	bool known = answers > 0;
-	json_t *o = json_pack("{s:s, s:o, s:s, s:I, s:I, s:o}", "backend", b->conf.name, "address",
-			      address_json(&b->conf.address), "state", backend_state_name(backend_word(s, b->id)),
-			      "rounds_asked", (json_int_t)asked, "answers", (json_int_t)answers, "loss_permille",
-			      integer_or_null(asked, asked ? lost * 1000 / asked : 0));
-
-	json_object_set_new(o, "rtt_us", known && load(&session->rtt_ns) ? us(load(&session->rtt_ns)) : json_null());
-	json_object_set_new(o, "last_answer_us", known ? us(now > answered_ns ? now - answered_ns : 0) : json_null());
-	json_object_set_new(o, "engine", known ? json_string(engine_name(session->engine)) : json_null());
-	json_object_set_new(
-		o, "agent_age_us",
-		integer_or_null(known && session->agent_age_us != PROBE_AGE_UNKNOWN, session->agent_age_us));
-	json_object_set_new(o, "check", check_json(s, b));
-	return o;
-}
-
-static json_t *probe_show(struct request *r)
-{
-	return backends_json(r, probe_json);
-}
-
 /* ---- stats ---- */
 
 static json_t *reasons_json(const struct shuntd *s)
@@ -457,11 +415,11 @@ static json_t *stats_show(struct request *r)
 			  integer_or_null(prober, prober ? prober->rounds_late : 0), "rounds_skipped",
 			  integer_or_null(prober, prober ? prober->rounds_skipped : 0), "send_errors",
 			  integer_or_null(prober, prober ? prober->send_errors : 0), "late_max_us",
-			  prober ? us(prober->late_max_ns) : json_null(), "ticks", (json_int_t)load(&d->ticks),
-			  "tick_late_max_us", us(load(&d->late_max_ns)), "suspect_since_ns",
+			  prober ? us_json(prober->late_max_ns) : json_null(), "ticks", (json_int_t)load(&d->ticks),
+			  "tick_late_max_us", us_json(load(&d->late_max_ns)), "suspect_since_ns",
 			  integer_or_null(suspect_ns, suspect_ns));
 	json_object_set_new(probe, "configured_interval_us", interval_json(s->config->probe_interval_ns));
-	json_object_set_new(probe, "round_cost_us", prober ? us(prober->round_ns) : json_null());
+	json_object_set_new(probe, "round_cost_us", prober ? us_json(prober->round_ns) : json_null());
 	return json_pack("{s:I, s:s, s:o, s:o, s:o, s:o}", "uptime_s",
 			 (json_int_t)((now_ns() - s->started_ns) / 1000000000), "detector",
 			 s->detector == DETECTOR_KERNEL ? "kernel" : "controller", "interfaces", interfaces, "probe",

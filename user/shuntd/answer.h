@@ -29,7 +29,7 @@ struct request {
  */
 json_t *answer(struct request *request, const char *line, size_t length);
 
-/* ---- between answer.c and answer_flow.c ---- */
+/* ---- between answer.c, answer_flow.c and answer_probe.c ---- */
 
 /* Fill the refusal; returns NULL, so that a command can end with it. */
 __attribute__((format(printf, 3, 4))) json_t *refuse(struct request *request, enum control_code code,
@@ -41,12 +41,23 @@ const char *quoted(const char *text);
 
 const char *arg_string(const struct request *request, const char *key); /* NULL: it is not there */
 json_t *integer_or_null(bool known, uint64_t value);
+json_t *us_json(uint64_t ns); /* rounded */
+json_t *interval_json(uint64_t ns); /* exact */
+json_t *address_json(const struct shunt_addr *address);
+
+/* "hold_us" and "hold_left_us" of a backend into an object. */
+void hold_set(json_t *object, const struct shuntd *shuntd, const struct backend_run *backend);
+
+/* One object a backend, or of the one that args name. */
+json_t *backends_json(struct request *request,
+		      json_t *(*json)(const struct shuntd *shuntd, const struct backend_run *backend));
 
 uint32_t backend_word(const struct shuntd *shuntd, uint16_t id);
 bool backend_is_up(const void *shuntd, uint16_t id);
 const char *backend_name(const struct shuntd *shuntd, uint16_t id); /* NULL for id 0 and for ids that nobody has */
 const char *on_failure_name(enum on_failure on_failure);
 
+json_t *probe_show(struct request *request);
 json_t *flow_where(struct request *request);
 json_t *flow_show(struct request *request);
 json_t *flow_count(struct request *request);

@@ -91,6 +91,15 @@ static void word_seen(struct backend_run *b, uint32_t word, uint64_t at_ns)
 	b->since_wall_s = (int64_t)time(NULL);
 }
 
+/* Into the ledger, and kept with the backend. Takes over the evidence. */
+static void verdict_tell(struct shuntd *s, struct backend_run *b, uint64_t at_ns, const char *what, const char *why,
+			 json_t *evidence)
+{
+	json_decref(b->evidence);
+	b->evidence = json_incref(evidence);
+	ledger_add(s->ledger, at_ns, "backend", b->conf.name, what, why, evidence);
+}
+
 struct admission_limits backends_limits(const struct shuntd *s)
 {
 	return (struct admission_limits){
@@ -123,7 +132,7 @@ static void backend_down(struct shuntd *s, struct backend_run *b, uint32_t word,
 
 	word_seen(b, word, at_ns);
 	admission_fall(&b->admission, &limits, at_ns);
-	ledger_add(s->ledger, at_ns, "backend", b->conf.name, "down", backend_verdict_name(word), evidence);
+	verdict_tell(s, b, at_ns, "down", backend_verdict_name(word), evidence);
 	journal_tell(s->journal, b->id); /* first: the heirs are chosen already, these are the heirs' heirs */
 	pool_follow(b, false);
 }
@@ -389,7 +398,7 @@ static int drain_begin(struct shuntd *s, struct backend_run *b, enum verdict why
 		json_object_set_new(evidence, "state", json_string("down"));
 	if (is_last)
 		json_object_set_new(evidence, "warning", json_string("the last one up in its pool"));
-	ledger_add(s->ledger, b->drain_since_ns, "backend", b->conf.name, "draining", drain_why(b, why), evidence);
+	verdict_tell(s, b, b->drain_since_ns, "draining", drain_why(b, why), evidence);
 	return is_down ? -ENOTCONN : 0;
 }
 
@@ -417,8 +426,7 @@ int backends_undrain(struct shuntd *s, struct backend_run *b)
 	if (b->draining == VERDICT_LOADING && b->engine == ENGINE_LOADING)
 		return -EAGAIN;
 	b->draining = VERDICT_NONE;
-	ledger_add(s->ledger, 0, "backend", b->conf.name, "undrained", NULL,
-		   json_pack("{s:I}", "live", (json_int_t)live_flows(s, b)));
+	verdict_tell(s, b, 0, "undrained", NULL, json_pack("{s:I}", "live", (json_int_t)live_flows(s, b)));
 	if (word_swap(s, b, BACKEND_DRAINING, BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING))) {
 		pool_follow(b, true);
 		pools_swap(s);
@@ -609,8 +617,7 @@ static void backend_admit(struct shuntd *s, struct backend_run *b, const struct 
 		json_object_set_new(evidence, "rtt_us", json_integer((json_int_t)(session->rtt_ns / 1000)));
 	if (hold_ns)
 		json_object_set_new(evidence, "hold_ms", json_integer((json_int_t)(hold_ns / 1000000)));
-	ledger_add(s->ledger, 0, "backend", b->conf.name, backend_state_name(word),
-		   hold_ns ? "answered for the hold time" : "answering", evidence);
+	verdict_tell(s, b, 0, backend_state_name(word), hold_ns ? "answered for the hold time" : "answering", evidence);
 	admission_rise(&b->admission, now);
 }
 

@@ -22,6 +22,7 @@
 #include "shuntd/checker.h"
 #include "shuntd/control.h"
 #include "shuntd/journal.h"
+#include "shuntd/probes.h"
 #include "shuntd/reload.h"
 #include "shuntd/rounds.h"
 #include "shuntd/shuntd.h"
@@ -161,6 +162,7 @@ static int loop(struct shuntd *s)
 			}
 			if (fd == timer && read(timer, &ticks, sizeof(ticks)) == sizeof(ticks)) {
 				backends_run(s);
+				probes_run(s);
 				rounds_run(s);
 			} else if (fd == netlink_fd(s->netlink))
 				netlink_take(s, epoll);

@@ -170,6 +170,7 @@ void backend_run_remove(struct shuntd *s, struct backend_run *b)
 	if (!b->gone)
 		backend_run_hide(s, b);
 	s->backend_ids[b->id] = NULL;
+	json_decref(b->evidence);
 	free(b);
 }
 

@@ -37,6 +37,13 @@ struct pool_run {
 	uint64_t rebuilt_ns; /* CLOCK_MONOTONIC of the newest table swap */
 };
 
+/* What a backend's probes had come to at a moment: probes.c. */
+struct probe_window {
+	uint64_t at_ns; /* CLOCK_MONOTONIC; 0: not yet */
+	uint64_t asked, answers;
+	struct round_trips trips;
+};
+
 /* A backend as it runs. */
 struct backend_run {
 	uint16_t id; /* index into the shared arrays; also its session's */
@@ -60,6 +67,10 @@ struct backend_run {
 	uint64_t n_cut; /* flows that were reset at the deadline */
 	bool gone; /* removed and drained: neither shown nor asked; its id is not free yet */
 	uint32_t engine; /* enum engine_state of its agent, as last acted upon */
+	json_t *evidence; /* of its newest verdict, as the ledger has it; NULL: there was none */
+	struct probe_window windows[2]; /* [0]: 10 to 20 s ago, what "lately" is counted from; [1]: up to 10 s ago */
+	uint32_t agent_version; /* that the ledger knows of; 0: none */
+	bool agent_is_old; /* its agent's word is old, and the ledger says so */
 	bool kept; /* its engine is not ready, and it serves all the same: the ledger says so */
 };
 

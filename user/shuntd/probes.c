@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * probes.c - see probes.h.
+ */
+#include "shuntd/probes.h"
+
+#include <time.h>
+
+#include "shunt/heartbeat.h"
+
+static void window_begin(struct shuntd *s, const struct backend_run *b, struct probe_window *w, uint64_t now_ns)
+{
+	const struct session *session = &dataplane_sessions(s->dataplane)[b->id];
+
+	*w = (struct probe_window){ .at_ns = now_ns,
+				    .asked = __atomic_load_n(&session->asked_count, __ATOMIC_RELAXED),
+				    .answers = __atomic_load_n(&session->answers, __ATOMIC_RELAXED),
+				    .trips = dataplane_round_trips(s->dataplane)[b->id] };
+}
+
+static void windows_follow(struct shuntd *s, struct backend_run *b, uint64_t now_ns)
+{
+	if (!b->windows[0].at_ns) {
+		window_begin(s, b, &b->windows[0], now_ns);
+		b->windows[1] = b->windows[0];
+	} else if (now_ns - b->windows[1].at_ns >= PROBES_WINDOW_NS) {
+		b->windows[0] = b->windows[1];
+		window_begin(s, b, &b->windows[1], now_ns);
+	}
+}
+
+/* Who can't read the other's version says nothing of its engine: it serves, but only its host is known to live. */
+static void version_follow(struct shuntd *s, struct backend_run *b, const struct session *session)
+{
+	uint32_t version = __atomic_load_n(&session->version, __ATOMIC_RELAXED), before = b->agent_version;
+
+	if (!version || version == before)
+		return;
+	b->agent_version = version;
+	if (version == PROBE_VERSION && (!before || before == PROBE_VERSION))
+		return;
+	ledger_add(s->ledger, 0, "backend", b->conf.name,
+		   version == PROBE_VERSION ? "agent of our version again" : "agent of another version",
+		   version == PROBE_VERSION ? NULL : "its answers say that the host lives, and nothing of its engine",
+		   json_pack("{s:i, s:i}", "agent_version", (int)version, "our_version", PROBE_VERSION));
+}
+
+/* Its kernel side answers on when the agent is gone: what it says of the engine's health is then what it was. */
+static void age_follow(struct shuntd *s, struct backend_run *b, const struct session *session)
+{
+	uint32_t age_us = __atomic_load_n(&session->agent_age_us, __ATOMIC_RELAXED);
+	bool is_old = age_us != PROBE_AGE_UNKNOWN && age_us > PROBES_OLD_US;
+
+	if (is_old == b->agent_is_old)
+		return;
+	b->agent_is_old = is_old;
+	ledger_add(s->ledger, 0, "backend", b->conf.name, is_old ? "agent's word is old" : "agent's word is fresh",
+		   is_old ? "the kernel answers there, shunt-agent does not run or hangs" : NULL,
+		   age_us == PROBE_AGE_UNKNOWN ? NULL : json_pack("{s:i}", "agent_age_ms", (int)(age_us / 1000)));
+}
+
+void probes_run(struct shuntd *s)
+{
+	struct timespec t;
+	uint64_t now_ns;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	now_ns = (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
+	for (size_t i = 0; i < s->n_backends; i++) {
+		struct backend_run *b = s->backends[i];
+		const struct session *session = &dataplane_sessions(s->dataplane)[b->id];
+
+		windows_follow(s, b, now_ns);
+		if (session->kind != SESSION_HEARTBEAT || !__atomic_load_n(&session->answers, __ATOMIC_RELAXED))
+			continue;
+		version_follow(s, b, session);
+		age_follow(s, b, session);
+	}
+}
