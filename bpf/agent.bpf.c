@@ -5,7 +5,7 @@
  * is left to the host, untouched.
  *
  * shunt-agent writes the maps `agent`, `agent_vips`, `agent_balancers`, `probe_keys`, the engine `agent_beat`; this program
- * writes only agent_word.other_version. If shunt-agent dies, this goes on and its answers say how old the agent's word is.
+ * writes only agent_word.other_version and .refused. If shunt-agent dies, this goes on and its answers say how old the agent's word is.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -222,8 +222,10 @@ static __always_inline enum agent_reason reflect(struct packet *p)
 		return AGENT_REASON_REFUSED_MALFORMED;
 	if (keys->n) {
 		signer = tag_signer(keys, probe);
-		if (signer == TAG_FORGED)
+		if (signer == TAG_FORGED) {
+			word->refused = p->saddr;
 			return AGENT_REASON_REFUSED_TAG;
+		}
 	}
 	if (probe->trailer.version != PROBE_VERSION) {
 		word->other_version = probe->trailer.version;

@@ -43,8 +43,10 @@ struct agent_word {
 	__u32 flags; /* PROBE_FULL */
 	__u32 incarnation; /* drawn at the agent's start */
 	__u32 other_version; /* PROBE_VERSION of the newest probe whose version isn't ours, written by the reflector; 0: none */
+	struct shunt_addr
+		refused; /* who sent the newest probe without a right tag, written by the reflector; zero: nobody */
 };
-SHUNT_ASSERT_SIZE(struct agent_word, 72);
+SHUNT_ASSERT_SIZE(struct agent_word, 88);
 
 /*
  * map `agent_beat`: ARRAY of one __u64, mmap-able, in a page of its own: the engine writes it. CLOCK_MONOTONIC of its last

@@ -78,7 +78,8 @@ class Keys:
         return [e["text"] for e in self.cluster.events(self.begun_ns, object="backend", what="down")]
 
     def wait_complaint(self, name):
-        wait_for(lambda: NO_RIGHT_TAG in self.log(name), f"{name} to complain")
+        said = f"probes of {self.cluster.balancer.ipv4} {NO_RIGHT_TAG}"
+        wait_for(lambda: said in self.log(name), f"{name} to complain")
 
     def end(self):
         for agent in self.agents.values():

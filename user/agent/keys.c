@@ -64,11 +64,10 @@ void keys_run(struct keys *k, uint64_t now_ns)
 	n = refused(k);
 	if (n <= k->refused)
 		return;
-	if (k->config->n_balancers == 1)
-		address_format(&k->config->balancers[0], address, sizeof(address));
 	fprintf(stderr,
-		"shunt-agent: probes%s%s bear no right tag, %" PRIu64 " of them: is key_file the same on both sides?\n",
-		k->config->n_balancers == 1 ? " of " : "", k->config->n_balancers == 1 ? address : "", n - k->refused);
+		"shunt-agent: probes of %s bear no right tag, %" PRIu64
+		" of them: is key_file the same on both sides?\n",
+		address_format(&k->word->refused, address, sizeof(address)), n - k->refused);
 	k->refused = n;
 	k->say_ns = now_ns + SAY_PERIOD_NS;
 }

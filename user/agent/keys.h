@@ -10,11 +10,13 @@
 #include <stdio.h>
 
 #include "core/config.h"
+#include "shunt/agent.h"
 
 struct keys {
 	const struct agent_config *config;
 	int map_fd; /* map `probe_keys` */
 	int reasons_fd; /* map `agent_reasons` */
+	const struct agent_word *word;
 	uint64_t n; /* in force; 0: tags aren't looked at */
 	uint64_t refused; /* probes without the right tag, when last said */
 	uint64_t look_ns, say_ns; /* CLOCK_MONOTONIC: not to look, not to say before */

@@ -188,14 +188,15 @@ static int program_load(struct agent *a)
 		err = addresses_add(a->skel->maps.agent_balancers, a->config->balancers, a->config->n_balancers);
 	if (err)
 		return fail("cannot fill the program's maps", strerror(-err));
-	a->keys = (struct keys){ .config = a->config,
-				 .map_fd = bpf_map__fd(a->skel->maps.probe_keys),
-				 .reasons_fd = bpf_map__fd(a->skel->maps.agent_reasons) };
-	if (keys_read(&a->keys))
-		return 1;
 	a->word = map_share(a->skel->maps.agent);
 	a->beat = map_share(a->skel->maps.agent_beat);
 	if (!a->word || !a->beat)
+		return 1;
+	a->keys = (struct keys){ .config = a->config,
+				 .map_fd = bpf_map__fd(a->skel->maps.probe_keys),
+				 .reasons_fd = bpf_map__fd(a->skel->maps.agent_reasons),
+				 .word = a->word };
+	if (keys_read(&a->keys))
 		return 1;
 	a->word->beat_limit_ns = engine->beat_limit_ns;
 	a->word->draining = a->before.draining;
