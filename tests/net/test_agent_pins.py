@@ -20,6 +20,8 @@ from topology import run, stop, wait_for
 
 ENGINE = f"{{listen: {PORT}, worker_age: 0s}}"
 KILLS = 20
+WATCHERS = ["watch_exit", "watch_fork", "watch_oom", "watch_signal"]
+STEPS = 12  # removals from the directory in a start: one before each of 6 pins, then what is stale
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,13 @@ class Succession(Scene):
 def link_id(path):
     shown = json.loads(run("bpftool", "-j", "link", "show", "pinned", path))
     return (shown[0] if isinstance(shown, list) else shown)["id"]
+
+
+def program_maps(pin):
+    """Numbers of the maps that a pinned link's program uses."""
+    shown = json.loads(run("bpftool", "-j", "link", "show", "pinned", pin))
+    program = (shown[0] if isinstance(shown, list) else shown)["prog_id"]
+    return set(json.loads(run("bpftool", "-j", "prog", "show", "id", program))["map_ids"])
 
 
 def links_alive(ids):
@@ -227,10 +236,28 @@ def test_agent_that_is_killed_at_any_moment_of_its_start_leaves_a_host_that_serv
         assert scene.said() == "serving"
     scene.agent_succeed()
     assert scene.fallen(begun_ns) == []
-    assert scene.pinned() == ["agent", "watch_exit", "watch_fork", "watch_oom", "watch_signal", "watched", "xdp"]
+    assert scene.pinned() == ["agent", *WATCHERS, "watched", "xdp"]
     assert [r for r in cluster.load_end(load) if r["error"]] == []
     victim.kill()
     scene.down(begun_ns)
+
+
+def test_agent_that_is_killed_between_any_two_steps_leaves_programs_that_belong_together(scene):
+    begun_ns, victim = scene.begin(ENGINE)
+    scene.agent_kill()
+    config = scene.cluster.directory / "agent-gpu1.yaml"
+    for step in range(1, STEPS + 1):
+        scene.agent = scene.host.start("agent-gpu1", "strace", "-o", "/dev/null", "-e", "trace=unlinkat",
+                                       "-e", f"inject=unlinkat:signal=KILL:when={step}", BUILD / "shunt-agent", "-f", config)
+        assert scene.agent.wait(10) == -signal.SIGKILL, scene.log()
+        pin, = scene.pin.glob("xdp-*")
+        told, = [p for p in scene.pin.glob("watch_signal-*") if program_maps(p) & program_maps(pin)]
+        assert {p.name.split("-")[0] for p in scene.pin.glob(f"*-{told.name.split('-')[1]}")} == {"agent", "watched", *WATCHERS}
+        scene.asked_anew()
+        assert scene.said() == "serving"
+    assert scene.fallen(begun_ns) == []
+    scene.agent_succeed()
+    assert scene.pinned() == ["agent", *WATCHERS, "watched", "xdp"]
 
 
 def test_killed_agent_that_knew_of_an_engine_that_nobody_saw_end_says_that_it_is_gone(scene):
@@ -257,6 +284,19 @@ def test_word_of_another_version_tells_whether_the_host_is_out_of_service(scene)
     scene.agent_start(ENGINE)
     assert "goes on draining" in scene.log() and not old.exists()
     assert scene.command("status").startswith("draining, ")
+
+
+def test_agent_that_cannot_start_changes_nothing_of_what_a_killed_one_left(scene):
+    begun_ns, victim = scene.begin(ENGINE)
+    scene.agent_kill()
+    left = sorted(scene.pin.iterdir())
+    good = (scene.cluster.directory / "agent-gpu1.yaml").read_text()
+    bad = scene.cluster.write("bad.yaml", good.replace("[eth0]", "[eth0, eth7]").replace("setup_vips: true", "setup_vips: false"))
+    done = scene.host.try_run(BUILD / "shunt-agent", "-f", bad)
+    assert done.returncode == 1 and "interface eth7: no such interface" in done.stderr
+    assert sorted(scene.pin.iterdir()) == left
+    scene.asked_anew()
+    assert scene.said() == "serving" and scene.fallen(begun_ns) == []
 
 
 def test_interface_that_is_no_longer_configured_is_left(scene):
