@@ -70,7 +70,7 @@ class Succession(Scene):
         return [e for e in self.cluster.events(since_ns, object="backend", name="gpu1") if e["what"] != "up"]
 
     def agent_age_us(self):
-        return next(p["agent_age_us"] for p in self.cluster.shunt("probe", "show") if p["backend"] == "gpu1")
+        return self.probe()["agent_age_us"]
 
     def end(self):
         if self.agent.poll() is not None:

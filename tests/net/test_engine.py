@@ -57,8 +57,11 @@ class Scene:
         assert self.cluster.states()["gpu2"] == "up"
         return event["evidence"]
 
+    def probe(self):
+        return next(p for p in self.cluster.shunt("probe", "show") if p["backend"] == "gpu1")
+
     def said(self):
-        return next(p["engine"] for p in self.cluster.shunt("probe", "show") if p["backend"] == "gpu1")
+        return self.probe()["engine"]
 
     def status(self):
         return self.cluster.backends[0].run(BUILD / "shunt-agent", "-s", self.cluster.agent_socket(self.cluster.backends[0]), "status")
@@ -68,10 +71,8 @@ class Scene:
 
     def asked_anew(self, more=3):
         """Until gpu1 has answered questions that were asked after this was called; for what must not happen."""
-        def answers():
-            return next(p["answers"] for p in self.cluster.shunt("probe", "show") if p["backend"] == "gpu1")
-        n = answers()
-        wait_for(lambda: answers() > n + more, "more answers")
+        n = self.probe()["answers"]
+        wait_for(lambda: self.probe()["answers"] > n + more, "more answers")
 
     def asked_n_times(self, victim, n):
         """Until the victim's health was asked so often."""
@@ -200,10 +201,11 @@ def test_engine_that_is_full_says_so_and_serves(scene, engine, verb, status):
     assert "health: ready: " in scene.status()
     victim.do(f"{verb} {status}")
     wait_for(lambda: "health: ready, full: " in scene.status(), "the agent to hear it")
+    wait_for(lambda: scene.probe()["full"], "the balancer to hear it")
     scene.asked_anew()
     assert scene.said() == "serving" and scene.cluster.states()["gpu1"] == "up"
     victim.do(f"{verb} 200")
-    wait_for(lambda: "health: ready: " in scene.status(), "room again")
+    wait_for(lambda: "health: ready: " in scene.status() and not scene.probe()["full"], "room again")
     assert not scene.cluster.events(begun_ns, name="gpu1", what="draining")
 
 
