@@ -155,8 +155,12 @@ static __always_inline enum reason heartbeat_receive(struct packet *p)
 
 	round = bpf_be64_to_cpu(probe->trailer.round);
 	slot = round & (SHUNT_ROUNDS - 1);
-	if (d->rounds[slot].round != round)
-		return round < d->rounds[slot].round ? REASON_PROBE_OLD : REASON_PROBE_UNASKED;
+	if (d->rounds[slot].round < round)
+		return REASON_PROBE_UNASKED;
+	if (d->rounds[slot].round > round) {
+		s->too_late++; /* not atomic: a hint */
+		return REASON_PROBE_OLD;
+	}
 	answered = *(volatile __u64 *)&s->answered_round;
 	if (round <= answered)
 		return REASON_PROBE_OLD;

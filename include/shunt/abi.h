@@ -329,7 +329,7 @@ struct session {
 	__u32 version; /* PROBE_VERSION of the agent that gave it; another than ours: it proves the host, not the engine */
 	__u32 in_flight; /* requests running there, as it said */
 	__u32 queued; /* requests waiting */
-	__u32 pad1;
+	__u32 too_late; /* answers to rounds that are no longer in detector.rounds, or that say so; wraps */
 	/* written by the prober */
 	__u64 asked; /* bit r % SHUNT_ROUNDS: round r was really sent to this backend; the newest SHUNT_ROUNDS rounds */
 	__u64 asked_count;

@@ -10,14 +10,19 @@ from conftest import BUILD
 from topology import stop, wait_for
 
 # Answers probes as an agent whose layout has this version would: heartbeat.h says what is at its place in each of them.
+# Each after so many more were received.
 IMPOSTOR = """
 import socket, struct, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 255)
 s.bind(("", 7784))
 print("ready", flush=True)
+waiting = []
 while True:
-    probe, peer = s.recvfrom(2048)
+    waiting.append(s.recvfrom(2048))
+    if len(waiting) <= int(sys.argv[2]):
+        continue
+    probe, peer = waiting.pop(0)
     mine, yours = struct.unpack_from("!II", probe, 4)
     trailer = bytearray(probe[24:])
     trailer[4] = int(sys.argv[1])
@@ -38,9 +43,9 @@ def probe(cluster, name):
     return cluster.shunt("probe", "show", name)[0]
 
 
-def impostor(cluster, version):
-    name = f"impostor-{version}"
-    process = cluster.backends[1].start(name, PYTHON, "-c", IMPOSTOR, version)
+def impostor(cluster, version, n_after=0):
+    name = f"impostor-{version}-{n_after}"
+    process = cluster.backends[1].start(name, PYTHON, "-c", IMPOSTOR, version, n_after)
     wait_for(lambda: "ready" in cluster.log(name), "the impostor")
     return process
 
@@ -78,3 +83,21 @@ def test_old_word_of_an_agent_is_named_once_and_so_is_its_end(cluster, shuntd):
         agent.send_signal(signal.SIGCONT)
     wait_for(lambda: cluster.events(begun_ns, name="gpu1", what="agent's word is fresh"), "the event")
     assert len([e for e in cluster.events(begun_ns, name="gpu1") if "word" in e["what"]]) == 2
+
+
+def test_answers_that_come_after_64_rounds_are_named_once_and_so_is_their_end(cluster, shuntd):
+    far = impostor(cluster, 1, 5)  # probes to who is down are 16 rounds apart
+    begun_ns = time.monotonic_ns()
+    try:
+        shuntd(cluster.config(interval="2ms"), "gpu1")
+        wait_for(lambda: cluster.events(begun_ns, name="gpu2", what="answers come too late"), "the event")
+        shown = probe(cluster, "gpu2")
+        assert shown["state"] == "down" and shown["too_late"] >= 16
+    finally:
+        stop(far)
+    near = impostor(cluster, 2)
+    try:
+        wait_for(lambda: cluster.events(begun_ns, name="gpu2", what="answers come in time"), "the event")
+        assert len([e for e in cluster.events(begun_ns, name="gpu2") if e["what"].startswith("answers come")]) == 2
+    finally:
+        stop(near)

@@ -72,6 +72,8 @@ static const struct row table[] = {
 	  .reason = REASON_PROBE_OLD },
 	{ "a_forged_answer_to_an_answered_round_is_old", ANSWER, .signer = STRANGER, .round = ROUND_NOW - 3,
 	  .reason = REASON_PROBE_OLD },
+	{ "an_answer_to_a_round_that_is_no_longer_known_is_too_late", ANSWER, .signer = FIRST,
+	  .round = ROUND_NOW - SHUNT_ROUNDS, .reason = REASON_PROBE_OLD },
 	/* ---- versions ---- */
 	{ "an_answer_of_another_version_proves_the_host", ANSWER, .version = PROBE_VERSION + 1, .signer = FIRST, HEARD,
 	  .stamped = ENGINE_UNKNOWN },
@@ -216,6 +218,7 @@ static void row_test(void **state)
 	if (got.action == XDP_PASS)
 		assert_frame(&got.frame, &in);
 	if (reason != REASON_PROBE_ANSWER) {
+		before.too_late += row->round == ROUND_NOW - SHUNT_ROUNDS;
 		assert_memory_equal(s, &before, sizeof(before));
 		assert_memory_equal(world_round_trips(), &trips, sizeof(trips));
 		return;

@@ -35,6 +35,7 @@ static const struct column details[] = {
 	{ "hold_left_us", "of it left", UNIT_US },
 	{ "rounds_asked", "asked", 0 },
 	{ "answers", "answers", 0 },
+	{ "too_late", "came too late", 0 },
 	{ "loss_permille", "loss", UNIT_PERMILLE },
 	{ "last_answer_us", "last answer", UNIT_US },
 	{ "rtt_us", "its round trip", UNIT_US },

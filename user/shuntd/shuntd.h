@@ -70,6 +70,9 @@ struct backend_run {
 	json_t *evidence; /* of its newest verdict, as the ledger has it; NULL: there was none */
 	struct probe_window windows[2]; /* [0]: 10 to 20 s ago, what "lately" is counted from; [1]: up to 10 s ago */
 	uint32_t agent_version; /* that the ledger knows of; 0: none */
+	uint64_t answers_seen; /* its answers at the newest look, and of those that came too late how many till then */
+	uint32_t too_late_seen;
+	bool is_too_late; /* all its answers come too late, and the ledger says so */
 	bool agent_is_old; /* its agent's word is old, and the ledger says so */
 	bool kept; /* its engine is not ready, and it serves all the same: the ledger says so */
 };
