@@ -83,7 +83,7 @@ def link_down(z, n, quick):
 
     def mend(names):
         links[names[0]].set(True)
-        z.show_up(names[0])
+        z.show_up()
     return trials(z, n, every(z), lambda names: links[names[0]].set(False), mend).row()
 
 
@@ -96,7 +96,7 @@ def forgotten(z, n, quick):
         z.switch.ip("link set bridge type bridge fdb_flush")
         returned += bool(z.monitor.until(lambda events: [e for e in events if e["what"] == "up" and e["name"] in names], 0.5))
         z.plug.plug(*names)
-        z.show_up(names[0])
+        z.show_up()
     account = trials(z, n, every(z), lambda names: z.plug.unplug(*names), mend)
     account.more |= {"returned_dead": returned, "kept": not returned}
     return account.row()

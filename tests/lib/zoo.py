@@ -123,9 +123,10 @@ class Zoo(Cluster):
         """The switch's end of a host's cable."""
         return Link(self.switch.netns, port)
 
-    def show_up(self, name):
-        """The switch learns at which port this backend is."""
-        self.host(name).run("bash", "-c", f"echo > /dev/udp/{self.balancer.ipv4}/9")
+    def show_up(self):
+        """The switch learns anew at which port each backend is."""
+        for b in self.backends:
+            b.run("bash", "-c", f"echo > /dev/udp/{self.balancer.ipv4}/9")
 
     def wait_answering(self):
         """Until every backend has answered anew."""
