@@ -66,8 +66,8 @@ class Succession(Scene):
         return sorted(p.name.split("-")[0] for p in self.pin.iterdir()) if self.pin.exists() else None
 
     def fallen(self, since_ns):
-        """Events in which anything but its engine's return happened to gpu1."""
-        return [e for e in self.cluster.events(since_ns, object="backend", name="gpu1") if e["what"] != "up"]
+        """Events in which gpu1 lost new flows, or all."""
+        return [e for e in self.cluster.events(since_ns, object="backend", name="gpu1") if e["what"] in ("down", "draining")]
 
     def agent_age_us(self):
         return self.probe()["agent_age_us"]
