@@ -32,7 +32,7 @@ SKELS := $(patsubst bpf/%.bpf.c,$(BUILD)/skel/%.skel.h,$(BPF)) \
 	$(foreach b,$(TEST_BPF),$(BUILD)/skel/$(notdir $(b:.bpf.c=.skel.h)))
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all help demo check check-kernels bench bench-datapath bench-failover bench-faults bench-flows bench-tables lint install clean tests
+.PHONY: all help demo check check-kernels bench bench-bfd bench-datapath bench-failover bench-faults bench-flows bench-tables lint install clean tests
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -138,6 +138,9 @@ bench-failover: all $(LIBTOOLS) $(BENCH) ## power-off to verdict and to the firs
 bench-flows: all $(LIBTOOLS) ## what becomes of connections when the pool changes, a backend dies, SYNs flood
 	@mkdir -p $(BUILD)/bench
 	@tests/bench/flows $(BUILD) $(BUILD)/bench/flows.json
+bench-bfd: $(BUILD)/.deps-check all $(LIBTOOLS) ## backends asked by BFD, FRR and BIRD as peers: power-off to verdict, and 5 minutes without one
+	@mkdir -p $(BUILD)/bench
+	@tests/bench/bfd $(BUILD) $(BUILD)/bench/bfd.json
 bench-faults: all $(LIBTOOLS) ## every way to fail: verdict, time, who fell with it; QUICK=1: few trials, 3 minutes
 	@mkdir -p $(BUILD)/bench
 	@tests/bench/faults $(BUILD) $(BUILD)/bench/faults.json $(if $(QUICK),--quick)

@@ -24,8 +24,9 @@ PORT = 3784
 
 
 class Daemon:
-    def __init__(self, host, remote, interval_ms=10, multiplier=3):
-        self.host, self.remote, self.interval_ms, self.multiplier = host, remote, interval_ms, multiplier
+    def __init__(self, host, remote, interval_ms=10, multiplier=3, prefix=()):
+        """prefix: of its command line, such as "chrt"."""
+        self.host, self.remote, self.interval_ms, self.multiplier, self.prefix = host, remote, interval_ms, multiplier, prefix
         self.local = host.ipv6 if ":" in remote else host.ipv4
         self.directory = host.topology.directory / f"{self.name}-{host.name}"
         self.process = None
@@ -37,7 +38,7 @@ class Daemon:
         (self.directory / "config").write_text(config)
         shutil.chown(self.directory, self.user)
         shutil.chown(self.directory / "config", self.user)
-        self.process = self.host.start(f"{self.name}-{self.host.name}", *argv)
+        self.process = self.host.start(f"{self.name}-{self.host.name}", *self.prefix, *argv)
 
     def stop(self):
         return stop(self.process)

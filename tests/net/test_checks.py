@@ -109,6 +109,21 @@ def test_a_balancer_that_is_cut_off_ejects_nobody(cluster, shuntd, victims, chec
     assert downs(cluster, begun_ns) == []
 
 
+def test_backends_that_are_asked_at_different_times_survive_a_cut_too(cluster, shuntd, victims):
+    """When it ends, one is asked and answers while what another was asked during the cut is still open."""
+    check = "check: {{type: tcp, port: 8000, interval: {}ms, timeout: 200ms, fall: 1}}"
+    backends = "\n".join(f"      - {{name: {b.name}, address: {b.ipv4}, {check.format(ms)}}}"
+                         for b, ms in zip(cluster.backends, (50, 70, 110, 130)))
+    shuntd(cluster.config(pools=f"  - name: gpus\n    forward: ipip\n    backends:\n{backends}", hold="100ms"))
+    begun_ns = time.monotonic_ns()
+    for _ in range(5):
+        cut_ns = cluster.plug.unplug("balancer")
+        wait_for(lambda: cluster.events(cut_ns, what="self-suspect"), "the suspicion")
+        cluster.plug.plug("balancer")
+        wait_answers(cluster)
+    assert downs(cluster, begun_ns) == []
+
+
 def test_who_stays_silent_after_a_cut_is_ejected(cluster, shuntd, victims):
     shuntd(config(cluster))
     begun_ns = cluster.plug.unplug("balancer")

@@ -380,6 +380,9 @@ static void rfc5880_6_8_7_a_peer_in_demand_mode_gets_polls_and_answers_only(void
 	assert_false(bfd_should_send(&b, START + 3600 * S));
 	take(&b, BFD_DOWN, BFD_DEMAND, START + 12 * MS); /* not both up: no demand mode */
 	put(&b, START + 12 * MS, 0);
+	take(&b, BFD_DOWN, BFD_DEMAND | BFD_FINAL, START + 13 * MS);
+	put(&b, START + 13 * MS, 0);
+	assert_false(b.poll);
 	assert_true(bfd_should_send(&b, START + 1013 * MS));
 }
 
