@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """How often the backends are asked, where it can't be as often as configured."""
+import re
+import subprocess
+
 import pytest
 
 from cluster import Cluster
@@ -58,6 +61,8 @@ def test_an_interval_that_cant_be_kept_is_widened_and_said(cluster, started):
     assert said["evidence"]["round_us"] > 25
     assert shown["configured_interval_us"] == 50
     assert shown["interval_us"] >= 2 * said["evidence"]["round_us"]
+    told = subprocess.run(cluster.shunt_argv("probe", "show", "b1"), capture_output=True, text=True, timeout=60)
+    assert re.match(r"shunt: interval \d+ us \(configured 50 us\)", told.stderr)
 
 
 def test_a_reload_with_more_backends_than_can_be_asked_in_time_widens_the_interval(cluster, started):
