@@ -201,6 +201,25 @@ def test_another_type_of_check_is_taken_up_without_a_gap(cluster, shuntd, victim
     assert {why for _, why in downs(cluster, begun_ns)} == {"dead"}
 
 
+def test_from_heartbeats_to_tcp_and_back_nobody_is_ejected(cluster, shuntd, victims):
+    agents = [cluster.start_agent(b) for b in cluster.backends[:2]]
+    mixed = lambda gpu1: ("  - name: gpus\n    forward: ipip\n    backends:\n"
+                          f"      - {{name: gpu1, address: {cluster.backends[0].ipv4}, check: {gpu1}}}\n"
+                          f"      - {{name: gpu2, address: {cluster.backends[1].ipv4}}}\n")
+    start = lambda gpu1: cluster.config(pools=mixed(gpu1), hold="100ms", interval="1ms", multiplier=12)
+    shuntd(start("heartbeat"), "gpu1", "gpu2")
+    begun_ns = time.monotonic_ns()
+    for check in ("{type: tcp, port: 8000, interval: 500ms}", "heartbeat"):
+        cluster.write("shunt.yaml", start(check))
+        cluster.shunt("config", "reload")
+        wait_answers(cluster, ["gpu1"], 3)
+        wait_answers(cluster, ["gpu2"], 500)
+    assert downs(cluster, begun_ns) == []
+    for agent in agents:
+        agent.kill()
+        agent.wait()
+
+
 def test_a_removed_backend_is_asked_no_more(cluster, shuntd, victims):
     shuntd(config(cluster))
     cluster.write("shunt.yaml", config(cluster, names=NAMES[:3]))

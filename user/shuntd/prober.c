@@ -289,6 +289,10 @@ static void questions_take_up(struct prober *p, struct questions *q)
 	__atomic_store_n(&d->multiplier, q->settings.multiplier, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&d->tick_ns, q->settings.judge ? q->settings.interval_ns : q->settings.interval_ns / 2,
 			 __ATOMIC_SEQ_CST);
+	/* Who is no longer asked here left nothing open: its bits would be read as those of rounds to come. */
+	for (uint32_t id = 1; id <= d->n_sessions; id++)
+		if (p->o.sessions[id].kind == SESSION_CHECKED)
+			__atomic_store_n(&p->o.sessions[id].asked, 0, __ATOMIC_SEQ_CST);
 	p->questions = q;
 	if (!before)
 		return;
