@@ -40,7 +40,7 @@ static int tick_collect(__u32 i, struct tick_round *t)
 	struct session *s = bpf_map_lookup_elem(&sessions, &id);
 
 	if (s && s->discriminator)
-		witnesses_add(&t->witnesses, id, *(volatile __u64 *)&s->answered_round);
+		witnesses_add(&t->witnesses, id, *(volatile __u64 *)&s->answered_round, s->kind);
 	return 0;
 }
 

@@ -25,11 +25,14 @@ static __always_inline int word_is_judged(__u32 word)
 struct witnesses {
 	__u64 round[2];
 	__u32 id[2];
+	__u32 seldom; /* 1: the first of them is SESSION_CHECKED: it isn't asked in each round */
+	__u32 zero;
 };
 
-static __always_inline void witnesses_add(struct witnesses *w, __u32 id, __u64 answered_round)
+static __always_inline void witnesses_add(struct witnesses *w, __u32 id, __u64 answered_round, __u32 kind)
 {
 	if (answered_round > w->round[0]) {
+		w->seldom = kind == SESSION_CHECKED;
 		w->round[1] = w->round[0];
 		w->id[1] = w->id[0];
 		w->round[0] = answered_round;
@@ -133,6 +136,9 @@ static __always_inline enum silence_verdict silence_judge(const struct session *
  */
 static __always_inline void suspicion_begin(struct detector *d, const struct witnesses *w, const struct silence *s)
 {
+	/* Who is asked seldom isn't silent in between: once his answer has ended a suspicion, his next one convicts. */
+	if (w->seldom && w->round[0] <= d->pardoned_round)
+		return;
 	if (w->round[0] < s->first_round)
 		d->deaf_round = w->round[0] + 1;
 }

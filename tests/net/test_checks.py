@@ -201,6 +201,16 @@ def test_another_type_of_check_is_taken_up_without_a_gap(cluster, shuntd, victim
     assert {why for _, why in downs(cluster, begun_ns)} == {"dead"}
 
 
+def test_a_backend_whose_only_witness_is_asked_seldom_is_silent_all_the_same(cluster, shuntd, victims):
+    backends = "\n".join(f"      - {{name: {b.name}, address: {b.ipv4}, check: {{type: tcp, port: 8000, interval: {ms}ms, "
+                         "timeout: 20ms}}" for b, ms in zip(cluster.backends, (50, 500)))
+    shuntd(cluster.config(pools=f"  - name: gpus\n    forward: ipip\n    backends:\n{backends}", hold="100ms"), "gpu1", "gpu2")
+    fault_ns = cluster.plug.unplug("gpu1")
+    event = wait_event(cluster, fault_ns, "gpu1", "down")
+    assert event["why"] == "silent" and event["evidence"]["witness"] == "gpu2"
+    assert len(cluster.events(fault_ns, what="self-suspect")) <= 1
+
+
 def test_from_heartbeats_to_tcp_and_back_nobody_is_ejected(cluster, shuntd, victims):
     agents = [cluster.start_agent(b) for b in cluster.backends[:2]]
     mixed = lambda gpu1: ("  - name: gpus\n    forward: ipip\n    backends:\n"
@@ -240,7 +250,7 @@ def test_who_is_asked_by_tcp_bears_witness_to_silent_heartbeats(cluster, shuntd,
     agent = cluster.start_agent(cluster.backends[0])
     backends = "\n".join(f"      - {{name: {b.name}, address: {b.ipv4}{', check: heartbeat' if b.name == 'gpu1' else ''}}}"
                          for b in cluster.backends)
-    pools = "  - name: gpus\n    forward: ipip\n    check: {type: tcp, port: 8000, interval: 10ms}\n    backends:\n" + backends
+    pools = "  - name: gpus\n    forward: ipip\n    check: {type: tcp, port: 8000, interval: 100ms}\n    backends:\n" + backends
     shuntd(cluster.config(pools=pools, hold="100ms", interval="1ms"))
     fault_ns = cluster.plug.unplug("gpu1")
     event = wait_event(cluster, fault_ns, "gpu1", "down")

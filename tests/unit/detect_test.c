@@ -67,7 +67,7 @@ static enum silence_verdict judge(unsigned id)
 	struct witnesses w = { 0 };
 
 	for (unsigned i = 1; i < N; i++)
-		witnesses_add(&w, i, sessions[i].answered_round);
+		witnesses_add(&w, i, sessions[i].answered_round, sessions[i].kind);
 	return silence_judge(&sessions[id], &detector, &w, id, now_ns, &why);
 }
 
@@ -359,7 +359,7 @@ static unsigned evaluate(void)
 	unsigned convicted = 0;
 
 	for (unsigned id = 1; id < N; id++)
-		witnesses_add(&w, id, sessions[id].answered_round);
+		witnesses_add(&w, id, sessions[id].answered_round, sessions[id].kind);
 	if (suspicion_holds(&detector, &w, newest))
 		return 0;
 	for (unsigned id = 1; id < N; id++) {
@@ -454,6 +454,51 @@ static void one_silent_backend_begins_no_suspicion(void **state)
 	assert_int_equal(evaluate(), 2);
 }
 
+/*
+ * Session 1 is asked each round and silent; session 2 is asked each 50 rounds only, as a check by TCP is. Its first
+ * answer could be that of a link that has just come back; its second one convicts.
+ */
+static void the_second_answer_of_one_who_is_asked_seldom_convicts(void **state)
+{
+	unsigned convicted = 0, n_convicted_by = 0;
+
+	(void)state;
+	sessions[2].kind = SESSION_CHECKED;
+	for (unsigned i = 0; i < 10; i++)
+		round_pass(2, 2);
+	for (unsigned i = 1; i <= 150; i++) {
+		round_pass(2, i % 50 ? 0 : 4);
+		convicted |= evaluate();
+		if (convicted && !n_convicted_by)
+			n_convicted_by = i;
+	}
+	assert_int_equal(convicted, 2);
+	assert_int_equal(n_convicted_by, 100);
+}
+
+/* The link was cut, and the one who is asked seldom is the first to be heard. */
+static void an_answer_of_one_who_is_asked_seldom_convicts_nobody_after_a_cut(void **state)
+{
+	(void)state;
+	sessions[2].kind = SESSION_CHECKED;
+	for (unsigned cut = 1; cut < 200; cut++) {
+		for (unsigned i = 0; i < 10; i++)
+			round_pass(ALL & ~4U, ALL);
+		for (unsigned i = 0; i < cut; i++) {
+			round_pass(ALL & ~4U, 0);
+			assert_int_equal(evaluate(), 0);
+		}
+		detector.round = round_begin(ALL & ~4U);
+		answer(2);
+		assert_int_equal(evaluate(), 0);
+		for (unsigned id = 1; id < N; id++) {
+			answer(id);
+			assert_int_equal(evaluate(), 0);
+		}
+		now_ns += INTERVAL_NS;
+	}
+}
+
 static void the_two_best_witnesses_are_kept_in_any_order(void **state)
 {
 	static const uint64_t rounds[6][3] = { { 5, 7, 9 }, { 5, 9, 7 }, { 7, 5, 9 },
@@ -464,7 +509,7 @@ static void the_two_best_witnesses_are_kept_in_any_order(void **state)
 		struct witnesses w = { 0 };
 
 		for (unsigned k = 0; k < 3; k++)
-			witnesses_add(&w, 10 + (unsigned)rounds[i][k], rounds[i][k]);
+			witnesses_add(&w, 10 + (unsigned)rounds[i][k], rounds[i][k], SESSION_HEARTBEAT);
 		assert_int_equal(w.round[0], 9);
 		assert_int_equal(w.id[0], 19);
 		assert_int_equal(w.round[1], 7);
@@ -477,7 +522,7 @@ static void who_never_answered_is_no_witness(void **state)
 	struct witnesses w = { 0 };
 
 	(void)state;
-	witnesses_add(&w, 3, 0);
+	witnesses_add(&w, 3, 0, SESSION_HEARTBEAT);
 	assert_int_equal(w.id[0], 0);
 	assert_int_equal(w.id[1], 0);
 }
@@ -530,6 +575,8 @@ int main(void)
 		RULE_TEST(who_stays_silent_after_a_cut_is_convicted_by_the_rounds_that_follow),
 		RULE_TEST(a_suspicion_holds_until_somebody_answers),
 		RULE_TEST(one_silent_backend_begins_no_suspicion),
+		RULE_TEST(the_second_answer_of_one_who_is_asked_seldom_convicts),
+		RULE_TEST(an_answer_of_one_who_is_asked_seldom_convicts_nobody_after_a_cut),
 		RULE_TEST(the_two_best_witnesses_are_kept_in_any_order),
 		RULE_TEST(who_never_answered_is_no_witness),
 		RULE_TEST(a_late_tick_judges_nobody),

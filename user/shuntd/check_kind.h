@@ -96,6 +96,7 @@ struct checker {
 	uint64_t wake_ns; /* no later than the first thing that is due */
 	uint64_t late_until_ns; /* the thread came late: nobody is judged before */
 	uint64_t deaf_ns; /* nobody bore witness then, and nobody was heard since; 0: not so */
+	uint64_t pardoned_ns; /* when he was heard whose answer ended the newest suspicion */
 	uint64_t random; /* state of the generator */
 };
 
@@ -106,7 +107,7 @@ int checker_watch(struct checker *c, int fd, enum source source, uint32_t value,
 /* A question was sent. */
 void check_asked(struct check *k);
 
-/* Packets go there and back, whatever they say. */
+/* Packets go there and back, whatever they say: it isn't silent. */
 void check_heard(struct check *k, uint64_t now_ns);
 
 /* An answer that speaks for the backend; to a question sent at sent_ns, in this round (0: no witness to rounds). */

@@ -69,6 +69,7 @@ void check_asked(struct check *k)
 void check_heard(struct check *k, uint64_t now_ns)
 {
 	k->heard_ns = now_ns;
+	k->accusation = (struct accusation){ 0 };
 }
 
 void check_answered(struct check *k, uint64_t now_ns, uint64_t sent_ns, uint64_t round)
@@ -76,7 +77,6 @@ void check_answered(struct check *k, uint64_t now_ns, uint64_t sent_ns, uint64_t
 	struct session *s = k->session;
 
 	check_heard(k, now_ns);
-	k->accusation = (struct accusation){ 0 };
 	__atomic_store_n(&s->rtt_ns, sent_ns ? now_ns - sent_ns : 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&s->answers, s->answers + 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&s->answered_round, round, __ATOMIC_RELAXED);
@@ -174,14 +174,30 @@ static uint32_t steady_witness(const struct check *k, uint64_t since_ns, uint64_
 	return 0;
 }
 
-static uint64_t newest_heard_ns(const struct checker *c)
+/* When anybody was heard last, and who it was. */
+static uint64_t newest_heard_ns(const struct checker *c, uint32_t *by)
 {
 	uint64_t newest = 0;
 
-	for (uint32_t id = 1; id <= n_sessions(c); id++)
-		if (heard_ns(c, id) > newest)
+	*by = 0;
+	for (uint32_t id = 1; id <= n_sessions(c); id++) {
+		if (heard_ns(c, id) > newest) {
 			newest = heard_ns(c, id);
+			*by = id;
+		}
+	}
 	return newest;
+}
+
+/*
+ * Whoever was heard last, and ended a suspicion by that, is one who is asked now and then: he isn't silent in between,
+ * and his next answer will do as a witness.
+ */
+static bool witness_is_seldom(const struct checker *c)
+{
+	uint32_t by;
+
+	return newest_heard_ns(c, &by) <= c->pardoned_ns && c->checks[by] && !is_bfd(c, by);
 }
 
 /* ---- judging ---- */
@@ -193,10 +209,11 @@ void check_wake(struct check *k)
 
 static void suspect_self(struct checker *c, const struct check *k, uint64_t now_ns)
 {
+	uint32_t by;
 	struct event e = { .kind = EVENT_SELF_SUSPECT,
 			   .at_ns = now_ns,
 			   .first_sent_ns = k->accusation.first_sent_ns,
-			   .answered_ns = newest_heard_ns(c) };
+			   .answered_ns = newest_heard_ns(c, &by) };
 
 	c->deaf_ns = now_ns;
 	c->o.on_event(c->o.arg, &e);
@@ -211,7 +228,10 @@ static void wake_by(struct checker *c, uint64_t at_ns)
 /* Somebody is heard again: whatever was left open until now proves nothing about anybody. */
 static void pardon_all(struct checker *c, uint64_t now_ns)
 {
+	uint32_t by;
+
 	c->deaf_ns = 0;
+	c->pardoned_ns = newest_heard_ns(c, &by);
 	for (uint32_t id = 1; id < c->n_ids; id++) {
 		struct check *k = c->checks[id];
 
@@ -225,12 +245,14 @@ static void pardon_all(struct checker *c, uint64_t now_ns)
 
 static void judge(struct checker *c, uint64_t now_ns)
 {
+	uint32_t by;
+
 	if (now_ns < c->late_until_ns) {
 		wake_by(c, c->late_until_ns);
 		return;
 	}
 	if (c->deaf_ns) {
-		if (newest_heard_ns(c) > c->deaf_ns)
+		if (newest_heard_ns(c, &by) > c->deaf_ns)
 			pardon_all(c, now_ns);
 		else
 			wake_by(c, now_ns + DEAF_NS);
@@ -250,6 +272,8 @@ static void judge(struct checker *c, uint64_t now_ns)
 			check_convict(k, a.kind, a.cause, a.first_sent_ns, witness);
 		} else if (now_ns < a.until_ns) {
 			wake_by(c, a.until_ns);
+		} else if (witness_is_seldom(c)) {
+			wake_by(c, now_ns + DEAF_NS);
 		} else {
 			suspect_self(c, k, now_ns);
 			wake_by(c, now_ns + DEAF_NS);

@@ -432,7 +432,8 @@ static void judge(struct prober *p)
 		return;
 	for (uint32_t id = 1; id <= d->n_sessions; id++)
 		if (__atomic_load_n(&p->o.sessions[id].discriminator, __ATOMIC_RELAXED))
-			witnesses_add(&w, id, __atomic_load_n(&p->o.sessions[id].answered_round, __ATOMIC_RELAXED));
+			witnesses_add(&w, id, __atomic_load_n(&p->o.sessions[id].answered_round, __ATOMIC_RELAXED),
+				      p->o.sessions[id].kind);
 	/* d->round is the newest: this thread asks. */
 	if (suspicion_holds(d, &w, d->round))
 		return;
