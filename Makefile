@@ -125,7 +125,7 @@ check: tests lint ## all tests: unit, packet, golden, net; the last line counts 
 check-kernels: $(BUILD)/.deps-kernels all $(PACKET) ## the programs on the oldest and newest kernels supported, in virtual machines
 	@tools/kernels --build $(BUILD)
 
-bench: bench-tables bench-datapath bench-failover bench-flows ## all benches; JSON in build/bench
+bench: bench-tables bench-datapath bench-failover bench-flows bench-bfd ## all benches; JSON in build/bench
 bench-tables: $(BUILD)/tests/bench/bench_tables ## build and rebuild time of the tables, their evenness
 	@mkdir -p $(BUILD)/bench
 	@$< $(BUILD)/bench/tables.json
