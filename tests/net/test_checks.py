@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """Backends without an agent that are asked by TCP and by HTTP: engines that close, hang and talk nonsense."""
+import signal
 import subprocess
 import time
 
@@ -107,6 +108,28 @@ def test_a_balancer_that_is_cut_off_ejects_nobody(cluster, shuntd, victims, chec
         cluster.plug.plug("balancer")
         wait_answers(cluster)
     assert downs(cluster, begun_ns) == []
+
+
+@pytest.mark.parametrize("check", [config.__defaults__[0], HTTP], ids=["tcp", "http"])
+def test_a_controller_that_was_stopped_ejects_nobody(cluster, shuntd, victims, check):
+    process = shuntd(config(cluster, check))
+    begun_ns = time.monotonic_ns()
+    for _ in range(3):
+        stopped_ns = time.monotonic_ns()
+        process.send_signal(signal.SIGSTOP)
+        wait_for(lambda: time.monotonic_ns() - stopped_ns > 700_000_000, "three timeouts")
+        process.send_signal(signal.SIGCONT)
+        wait_answers(cluster)
+    assert cluster.events(begun_ns, object="backend") == []
+
+
+@pytest.mark.parametrize("check", [config.__defaults__[0], HTTP], ids=["tcp", "http"])
+def test_backends_are_asked_over_ipv6_too(cluster, shuntd, victims, check):
+    backends = "\n".join(f"      - {{name: {b.name}, address: '{b.ipv6}'}}" for b in cluster.backends)
+    shuntd(cluster.config(pools=f"  - name: gpus\n    forward: ipip\n    check: {check}\n    backends:\n{backends}", hold="100ms"))
+    begun_ns = time.monotonic_ns()
+    victims["gpu2"].do("close")
+    assert wait_event(cluster, begun_ns, "gpu2", "down")["why"] == "dead"
 
 
 def test_backends_that_are_asked_at_different_times_survive_a_cut_too(cluster, shuntd, victims):
