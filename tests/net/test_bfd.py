@@ -117,13 +117,16 @@ def test_a_peer_that_is_shut_down_administratively_drains_and_may_fall_silent(cl
 
 
 def test_another_interval_takes_no_session_down(cluster, peers, real):
-    begun_ns = time.monotonic_ns()
+    fallen = lambda: [line for line in peers["gpu1"].vtysh("show bfd peers counters").splitlines() if "down events" in line]
+    before, begun_ns = fallen(), time.monotonic_ns()
+    assert before
     cluster.write("shunt.yaml", config(cluster, *peers, interval="25ms"))
     assert cluster.shunt("config", "reload")["changes"]
     wait_for(lambda: all(text(cluster, name).startswith("up, hears 3 x 25ms, sends every 25ms") for name in peers), "the pace")
     wait_for(lambda: "Transmission interval: 25ms" in peers["gpu1"].show(), "FRR's view")
     wait_heard(cluster, peers, 20)
     assert downs(cluster, begun_ns) == []
+    assert fallen() == before  # nor did FRR see it fall
 
 
 def test_nobody_is_ejected_while_the_controller_is_stopped_or_the_balancer_cut_off(cluster, peers, real):

@@ -221,6 +221,25 @@ static void what_is_left_of_the_hold_shrinks_while_it_answers(void **state)
 	assert_int_equal(admission_left_ns(&a, &limits, START + 9000 * MS), 0);
 }
 
+/* Where answers are seconds apart, the newest from before the fall is no gap yet. */
+static void an_answer_from_before_the_fall_begins_no_count(void **state)
+{
+	const struct admission_limits seldom = {
+		.gap_ns = 4000 * MS, .first_answers = 0, .hold_ns = 1000 * MS, .hold_max_ns = 6000 * MS
+	};
+	struct admission a = { 0 };
+
+	(void)state;
+	assert_true(admission_update(&a, &seldom, START, 1, START)); /* new: the first one will do */
+	admission_rise(&a, START);
+	admission_fall(&a, &seldom, START + 100 * MS);
+	assert_false(admission_update(&a, &seldom, START + 110 * MS, 1, START));
+	assert_false(a.answering_since_ns);
+	assert_false(admission_update(&a, &seldom, START + 2000 * MS, 2, START + 2000 * MS));
+	assert_false(admission_update(&a, &seldom, START + 2900 * MS, 3, START + 2900 * MS)); /* the hold isn't over */
+	assert_true(admission_update(&a, &seldom, START + 3000 * MS, 3, START + 2900 * MS));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -229,6 +248,7 @@ int main(void)
 		cmocka_unit_test(a_backend_that_was_up_is_admitted_after_hold_and_not_before),
 		cmocka_unit_test(a_gap_begins_the_hold_anew),
 		cmocka_unit_test(an_answer_from_before_the_fall_admits_nobody),
+		cmocka_unit_test(an_answer_from_before_the_fall_begins_no_count),
 		cmocka_unit_test(an_answer_that_overtook_the_clock_is_no_gap),
 		cmocka_unit_test(a_count_that_went_back_begins_anew),
 		cmocka_unit_test(a_restart_forgets_what_was_answered),
