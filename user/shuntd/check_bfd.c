@@ -85,9 +85,10 @@ static int sender_open(struct check *k, int family, const char **why)
 {
 	int fd = socket_open(family), err = 0;
 
-	*why = "no free UDP port for a BFD session";
+	*why = "cannot open a socket for each BFD session: are there too few open files allowed?";
 	if (fd < 0)
 		return fd;
+	*why = "no free UDP port for a BFD session";
 	for (int i = 0; i < PORT_TRIES; i++) {
 		err = socket_bind(fd, family, (uint16_t)(PORTS_FIRST + checker_random(k->checker) % PORTS));
 		if (err != -EADDRINUSE)
