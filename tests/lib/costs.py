@@ -64,8 +64,7 @@ class Quiet:
     seconds: int = 600
     quick: int = 10
 
-    def run(self, z, quick):
-        seconds = self.quick if quick else self.seconds
+    def run(self, z, seconds):
         z.controller(interval=f"{self.interval_us}us", hold="1s")
         before = z.control.ask("stats", "show")["probe"]
         with hogs(self.hogs_per_cpu * os.cpu_count()):
