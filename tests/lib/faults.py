@@ -397,16 +397,19 @@ class Flood:
 
     def __init__(self, z, seconds):
         self.z, self.seen = z, self.received(z)
-        self.process = z.client.start("flood", z.build / "tests/lib/flood", "eth0", z.balancer.mac, VIP4, 80, FLOOD_RATE * seconds, FLOOD_RATE)
+        self.process = z.client.start("flood", z.build / "tests/lib/flood", "eth0", FLOOD_RATE * seconds, FLOOD_RATE, z.balancer.mac, VIP4, 80)
         self.begun = time.monotonic()
 
     @staticmethod
     def received(z):
-        return sum(r["packets"] or 0 for r in z.control.ask("stats", "show")["reasons"])
+        """Packets that the balancer saw, beside its probes' answers."""
+        return sum(r["packets"] or 0 for r in z.control.ask("stats", "show")["reasons"] if not r["name"].startswith("PROBE_"))
 
     def end(self):
-        """Packets a second that the balancer saw meanwhile, its probes' answers among them."""
+        """Packets a second that came."""
         seen, took = self.received(self.z) - self.seen, time.monotonic() - self.begun
+        if self.process.poll() is not None or not seen:
+            raise RuntimeError(f"there was no flood: {self.z.log('flood')}")
         self.process.kill()
         self.process.wait()
         return round(seen / took)
