@@ -11,6 +11,7 @@
 
 #define AGENT_MAX_VIPS 1024 /* entries of map `agent_vips`: the inner destinations that are decapsulated */
 #define AGENT_MAX_BALANCERS 64 /* entries of map `agent_balancers` */
+#define AGENT_MAX_MACS 4096 /* entries of map `agent_macs` */
 #define AGENT_MAX_WATCHED 4096 /* entries of map `agent_watched`, chosen: more processes than an engine has */
 
 /*
@@ -52,6 +53,17 @@ SHUNT_ASSERT_SIZE(struct agent_word, 88);
  * map `agent_beat`: ARRAY of one __u64, mmap-able, in a page of its own: the engine writes it. CLOCK_MONOTONIC of its last
  * beat; 0: it doesn't beat. See shunt/beat.h.
  */
+
+/*
+ * map `agent_macs`: HASH, link address -> __u32: those of this host's interfaces, written by shunt-agent. What is for
+ * another host, and came here because a switch didn't know where that one is, is none of our business: who answered it
+ * would keep a dead backend alive.
+ */
+struct agent_mac {
+	__u8 bytes[6];
+	__u8 zero[2];
+};
+SHUNT_ASSERT_SIZE(struct agent_mac, 8);
 
 /* map `agent_watched`: HASH, process (tgid in the first pid namespace) -> what it is to the engine. */
 #define WATCHED_MAIN 1U /* its end, however, is the engine's; else only a crash is */

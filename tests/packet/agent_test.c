@@ -113,9 +113,20 @@ static uint32_t said_of(const struct row *row)
 #define INNER_4 .dst = VIP_4, .dport = 80, .data_bytes = 100
 #define INNER_6 .family = 6, .dst = VIP_6, .dport = 80, .data_bytes = 100
 
+static const uint8_t mac_other[MAC_BYTES] = { 0x02, 0, 0, 0, 0xba, 0x02 };
+
 static const struct row rows[] = {
 	{ "a_probe_is_answered", { GOOD_4 }, AGENT_REASON_REFLECTED, ANSWERED },
 	{ "a_probe_over_ipv6_is_answered", { GOOD_6 }, AGENT_REASON_REFLECTED, ANSWERED },
+	{ "a_probe_that_was_sent_to_another_host_is_not_answered",
+	  { GOOD_4, .dst_mac = mac_other },
+	  AGENT_REASON_OTHER },
+	{ "a_tagged_probe_over_ipv6_that_was_sent_to_another_host_is_not_answered",
+	  { GOOD_6, .tags = 2, .dst_mac = mac_other },
+	  AGENT_REASON_OTHER },
+	{ "a_packet_in_a_tunnel_to_another_host_is_left_alone",
+	  { INNER_4, OUTER_4, .dst_mac = mac_other },
+	  AGENT_REASON_OTHER },
 	{ "a_tagged_probe_is_answered_with_its_tag", { GOOD_4, .tags = 1 }, AGENT_REASON_REFLECTED, ANSWERED },
 	{ "a_doubly_tagged_probe_over_ipv6_is_answered", { GOOD_6, .tags = 2 }, AGENT_REASON_REFLECTED, ANSWERED },
 	{ "padding_behind_a_probe_changes_nothing", { GOOD_4, .padding_bytes = 7 }, AGENT_REASON_REFLECTED, ANSWERED },
@@ -319,6 +330,7 @@ static struct shunt_addr address_of(const char *text)
 static int open_program(void)
 {
 	static const char *const vips[] = { VIP_4, VIP_6 }, *const balancers[] = { BALANCER_4, BALANCER_6 };
+	struct agent_mac mac = { 0 };
 	uint32_t one = 1;
 	int err;
 
@@ -327,6 +339,8 @@ static int open_program(void)
 		return -errno;
 	skel->rodata->restrict_sources = 1;
 	err = agent_bpf__load(skel);
+	memcpy(mac.bytes, mac_balancer, sizeof(mac.bytes)); /* where a frame goes unless its row says otherwise */
+	err = err ?: bpf_map_update_elem(bpf_map__fd(skel->maps.agent_macs), &mac, &one, BPF_ANY);
 	for (int i = 0; i < 2 && !err; i++) {
 		struct shunt_addr vip = address_of(vips[i]), balancer = address_of(balancers[i]);
 

@@ -30,6 +30,7 @@
 #include "agent/drain.h"
 #include "agent/health.h"
 #include "agent/keys.h"
+#include "agent/macs.h"
 #include "agent/pins.h"
 #include "agent/vips.h"
 #include "agent/watch.h"
@@ -72,6 +73,7 @@ struct agent {
 	uint32_t other_version; /* of the probe, the newest that a balancer asked in and that isn't ours; 0: none */
 	uint64_t other_version_ns; /* CLOCK_MONOTONIC, when it was noticed last */
 	struct keys keys;
+	struct macs macs;
 };
 
 static char complaint[512];
@@ -198,6 +200,10 @@ static int program_load(struct agent *a)
 				 .word = a->word };
 	if (keys_read(&a->keys))
 		return 1;
+	a->macs.map_fd = bpf_map__fd(a->skel->maps.agent_macs);
+	err = macs_run(&a->macs, now_ns());
+	if (err)
+		return fail("cannot tell the program this host's link addresses", strerror(-err));
 	a->word->beat_limit_ns = engine->beat_limit_ns;
 	a->word->draining = a->before.draining;
 	return 0;
@@ -269,6 +275,7 @@ static void word_refresh(struct agent *a)
 		beat_run(&a->beat_socket, bpf_map__fd(a->skel->maps.agent_beat));
 	version_look(a, now);
 	keys_run(&a->keys, now);
+	macs_run(&a->macs, now); /* what couldn't be told now will be */
 	__atomic_store_n(&a->word->updated_ns, now, __ATOMIC_RELAXED);
 }
 
