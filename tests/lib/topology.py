@@ -163,6 +163,8 @@ class Topology:
         for host in (self.switch, *self.hosts):
             run("ip", "netns", "add", host.netns)
             host.run("sysctl", "-qw", *SYSCTLS)
+        # A switch has no packet filter. These are there where the host has br_netfilter loaded.
+        self.switch.run("sysctl", "-eqw", *[f"net.bridge.bridge-nf-call-{t}tables=0" for t in ("ip", "ip6", "arp")])
         self.switch.ip("link set lo up", "link add bridge type bridge forward_delay 0 mcast_snooping 0",
                        *[f"link add {h.name} type veth peer name eth0 address {h.mac} netns {h.netns}" for h in self.hosts],
                        *[f"link set {h.name} master bridge up" for h in self.hosts], "link set bridge up")
