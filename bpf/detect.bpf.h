@@ -56,6 +56,7 @@ static __always_inline void event_send(__u32 kind, __u32 backend, const struct s
 		.answered_ns = s->answered_ns,
 		.witness_round = why->witness_round,
 		.witness = why->witness,
+		.cause = why->rounds,
 	};
 
 	/* A full ring loses the story, not the verdict: shuntd reads the words too. */

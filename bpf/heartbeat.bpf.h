@@ -120,7 +120,7 @@ static __always_inline enum reason heartbeat_receive(struct packet *p)
 	struct session *s;
 	struct udphdr *udp;
 	struct probe *probe;
-	__u32 zero = 0, id, slot;
+	__u32 zero = 0, id, slot, missed;
 	__u64 round, answered, now;
 	int is_echo, is_readable;
 
@@ -175,6 +175,9 @@ static __always_inline enum reason heartbeat_receive(struct packet *p)
 	s->rtt_ns = now - d->rounds[slot].sent_ns;
 	__sync_fetch_and_add(&trips->buckets[round_trip_bucket(s->rtt_ns) & (ROUND_TRIP_BUCKETS - 1)], 1);
 	is_readable = !is_echo && probe->trailer.version == PROBE_VERSION;
+	missed = rounds_missed(*(volatile __u64 *)&s->asked, answered, round);
+	if (missed || s->loss)
+		s->loss = loss_update(s->loss, missed);
 	session_stamp(s, &probe->trailer, is_readable);
 	__sync_fetch_and_add(&s->answers, 1);
 	if (is_readable && (probe->trailer.engine == ENGINE_DEAD || probe->trailer.engine == ENGINE_STALLED))

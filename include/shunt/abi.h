@@ -330,12 +330,15 @@ struct session {
 	__u32 in_flight; /* requests running there, as it said */
 	__u32 queued; /* requests waiting */
 	__u32 too_late; /* answers to rounds that are no longer in detector.rounds, or that say so; wraps */
+	/* written by the heartbeat receiver where rounds get lost */
+	__u32 loss; /* share of the rounds asked that was not answered though a later one was: LOSS_ONE is all; smoothed */
+	__u32 pad1[15];
 	/* written by the prober */
 	__u64 asked; /* bit r % SHUNT_ROUNDS: round r was really sent to this backend; the newest SHUNT_ROUNDS rounds */
 	__u64 asked_count;
 	__u64 pad2[6];
 };
-SHUNT_ASSERT_SIZE(struct session, 192);
+SHUNT_ASSERT_SIZE(struct session, 256);
 
 /* map `sessions`: ARRAY, mmap-able, backend id -> session. */
 
@@ -388,7 +391,7 @@ struct event {
 	__u64 answered_ns; /* last answer of this backend */
 	__u64 witness_round;
 	__u32 witness; /* backend id */
-	__u32 cause; /* DEAD: ENGINE_CAUSE() of heartbeat.h */
+	__u32 cause; /* DEAD: ENGINE_CAUSE() of heartbeat.h; SILENT of rounds: how many were left unanswered */
 	__u32 beat_age_us; /* DEAD, STALLED: as the answer said */
 	__u32 agent_age_us;
 };

@@ -2,8 +2,8 @@
 /*
  * detect.h - when silence becomes a verdict. One rule, compiled into the BPF tick and into shuntd.
  *
- * A backend is `silent` when `multiplier` consecutive rounds that were really asked are unanswered, the oldest of
- * them for at least interval x multiplier (plus the session's grace), and a witness exists: another session answered
+ * A backend is `silent` when `multiplier` consecutive rounds that were really asked (more where rounds get lost by chance)
+ * are unanswered, the oldest of them for at least as many intervals (plus the session's grace), and a witness exists: another session answered
  * a round at or after the last of them. Silence alone convicts nobody: a balancer that stalls, or whose own link is
  * cut, asks no questions and hears no answers, so it has no witness.
  *
@@ -50,6 +50,7 @@ struct silence {
 	__u64 last_round; /* the multiplier-th of them */
 	__u64 witness_round; /* 0: no witness */
 	__u32 witness; /* backend id; 0: no witness */
+	__u32 rounds; /* unanswered ones that it takes */
 };
 
 enum silence_verdict {
@@ -59,21 +60,85 @@ enum silence_verdict {
 };
 
 /*
- * Number of the lowest bit set, 0 .. 63; x isn't 0. It counts the ones below that bit, adding in parallel and without
- * a branch (Warren, "Hacker's Delight", 5-1): clang 14 has no such builtin for BPF, and branches cost the verifier.
+ * Number of bits set, adding in parallel and without a branch (Warren, "Hacker's Delight", 5-1): clang 14 has no such builtin for BPF, and branches cost the verifier.
  */
-static __always_inline __u32 lowest_bit(__u64 x)
+static __always_inline __u32 bits_set(__u64 x)
 {
-	x = (x & -x) - 1;
 	x -= x >> 1 & 0x5555555555555555ULL;
 	x = (x & 0x3333333333333333ULL) + (x >> 2 & 0x3333333333333333ULL);
 	x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fULL;
 	return x * 0x0101010101010101ULL >> 56;
 }
 
+/* Number of the lowest bit set, 0 .. 63; x isn't 0. */
+static __always_inline __u32 lowest_bit(__u64 x)
+{
+	return bits_set((x & -x) - 1);
+}
+
+/*
+ * Where rounds get lost by chance, a few in a row prove nothing: with 20 % loss three are lost in a row 80 times a second.
+ * So as many are demanded as come together by chance once in 10^9 rounds, a day at 100 us: n such that loss^n <= 10^-9.
+ * Chosen: the share is smoothed over 128 rounds, so that it is known soon and forgotten soon; a single lost round makes it
+ * 0.8 %, and 5 rounds are demanded instead of 3 for the next 4 ms, 4 for some 20 ms.
+ */
+#define LOSS_ONE 65536
+#define LOSS_SHIFT 7
+#define LOSS_ROUNDS_MAX (SHUNT_ROUNDS / 2)
+
+/* Rounds between two answered ones that were asked and are not answered; more than LOSS_ROUNDS_MAX are no loss but an
+ * outage, and count as none. `asked` as in struct session; answered is below round, 0: never. */
+static __always_inline __u32 rounds_missed(__u64 asked, __u64 answered, __u64 round)
+{
+	__u64 span = round - answered - 1;
+	__u32 shift = (answered + 1) & (SHUNT_ROUNDS - 1), n;
+
+	if (!span || span >= SHUNT_ROUNDS || !answered)
+		return 0;
+	asked = asked >> shift | asked << (-shift & (SHUNT_ROUNDS - 1));
+	n = bits_set(asked & ((1ULL << span) - 1));
+	return n <= LOSS_ROUNDS_MAX ? n : 0;
+}
+
+/* The share after one more answer, before which `missed` rounds (0 .. LOSS_ROUNDS_MAX) got lost. */
+static __always_inline __u32 loss_update(__u32 loss, __u32 missed)
+{
+	for (__u32 i = 0; i < LOSS_ROUNDS_MAX && i < missed; i++)
+		loss += (LOSS_ONE - loss) >> LOSS_SHIFT;
+	return loss - ((loss + (1 << LOSS_SHIFT) - 1) >> LOSS_SHIFT);
+}
+
+/* How many unanswered rounds it takes at this share: LOSS_ONE x 10^(-9 / n). 0: as few as one likes. */
+static __always_inline __u32 loss_rounds(__u32 loss)
+{
+	return loss <= 65      ? 0
+	       : loss <= 368   ? 4
+	       : loss <= 1038  ? 5
+	       : loss <= 2072  ? 6
+	       : loss <= 4915  ? 8
+	       : loss <= 8250  ? 10
+	       : loss <= 11654 ? 12
+	       : loss <= 17946 ? 16
+	       : loss <= 23253 ? 20
+	       : loss <= 27635 ? 24
+			       : LOSS_ROUNDS_MAX;
+}
+
+/* How many unanswered rounds convict: the multiplier, more where rounds get lost; never more than can be looked back at. */
+static __always_inline __u32 rounds_to_convict(const struct session *s, const struct detector *d)
+{
+	__u32 n = loss_rounds(*(const volatile __u32 *)&s->loss), reach;
+
+	if (n <= d->multiplier)
+		return d->multiplier;
+	reach = SHUNT_ROUNDS - 4 - (d->interval_ns ? s->grace_ns / d->interval_ns : 0);
+	n = reach <= SHUNT_ROUNDS && n > reach ? reach : n;
+	return n > d->multiplier ? n : d->multiplier;
+}
+
 /*
  * Judge session `id` at `now_ns` (CLOCK_MONOTONIC). Looks back over at most SHUNT_ROUNDS - 1 rounds, so that a round
- * the prober begins meanwhile is not mistaken for an old one. No loop but the one over `multiplier` bits.
+ * the prober begins meanwhile is not mistaken for an old one. No loop but the one over `n` bits.
  */
 static __always_inline enum silence_verdict silence_judge(const struct session *s, const struct detector *d,
 							  const struct witnesses *w, __u32 id, __u64 now_ns,
@@ -83,7 +148,7 @@ static __always_inline enum silence_verdict silence_judge(const struct session *
 	__u64 newest = *(const volatile __u64 *)&d->round;
 	__u64 asked = *(const volatile __u64 *)&s->asked;
 	__u64 span, base;
-	__u32 shift, k;
+	__u32 shift, k, n = rounds_to_convict(s, d);
 	int which;
 
 	if (answered < d->pardoned_round)
@@ -101,8 +166,9 @@ static __always_inline enum silence_verdict silence_judge(const struct session *
 	if (!asked)
 		return SILENCE_NO;
 	out->first_round = base + lowest_bit(asked);
+	out->rounds = n;
 	for (__u32 i = 1; i < SHUNT_ROUNDS / 2; i++) {
-		if (i >= d->multiplier)
+		if (i >= n)
 			break;
 		asked &= asked - 1;
 	}
@@ -112,8 +178,7 @@ static __always_inline enum silence_verdict silence_judge(const struct session *
 
 	k = out->first_round & (SHUNT_ROUNDS - 1);
 	out->first_sent_ns = d->rounds[k].sent_ns;
-	if (d->rounds[k].round != out->first_round ||
-	    now_ns < out->first_sent_ns + d->interval_ns * d->multiplier + s->grace_ns)
+	if (d->rounds[k].round != out->first_round || now_ns < out->first_sent_ns + d->interval_ns * n + s->grace_ns)
 		return SILENCE_NO;
 
 	which = w->id[0] == id;

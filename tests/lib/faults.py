@@ -20,6 +20,7 @@ from topology import VIP4, wait_for
 from zoo import BEAT_LIMIT_MS, ENGINE, ENGINE_PORT, HOLD_MS, is_down, spread, trials
 
 POWER_OFF_P99_US = 1000
+LOSS_PERMILLE = 200
 DEATH_P50_US, DEATH_P99_US = 300, 1000
 PULSE_RATE = 2000  # datagrams a second, where it matters whether traffic goes on
 DELAY_US = 2000
@@ -343,27 +344,43 @@ def all_silent(z, n, quick):
 
 # ---- the network ----
 
-def loss_at_one(z, n, quick):
-    return trials(z, n, others(z), lambda names: z.plug.lose(200, *names), lambda names: z.plug.plug(*names), 5).row()
-
-
-def loss_at_all(multiplier):
+def loss_at(z, names, seconds):
     """Seconds of it; every fall is a wrong one. up: how many of the pool were up, on average and at least."""
-    def play(z, n, quick):
-        z.controller(hold="1s", multiplier=multiplier)
-        names, up = [b.name for b in z.backends], []
-        z.monitor.take()
-        begun = time.monotonic()
-        z.plug.lose(200, *names)
-        while time.monotonic() < begun + n:
-            up.append(sum(b["state"] == "up" for b in z.control.ask("backend", "show")))
-            time.sleep(0.02)
-        z.plug.plug(*names)
-        falls = collections.Counter(f"{e['name']}: {e['why']}" for e in z.monitor.take() if is_down(e))
-        z.controller()
-        return {"trials": 1, "seconds": n, "verdicts": {"silent" if falls else "none": 1}, "detect_us": None,
-                "wrong_ejections": sum(falls.values()), "wrong": dict(falls), "up_mean": round(statistics.mean(up), 2), "up_least": min(up)}
-    return play
+    z.controller(hold="1s")
+    up = []
+    z.monitor.take()
+    begun = time.monotonic()
+    z.plug.lose(LOSS_PERMILLE, *names)
+    while time.monotonic() < begun + seconds:
+        up.append(sum(b["state"] == "up" for b in z.control.ask("backend", "show")))
+        time.sleep(0.02)
+    demanded = [p["rounds_to_convict"] for p in z.control.ask("probe", "show") if p["backend"] in names]
+    z.plug.plug(*names)
+    falls = collections.Counter(f"{e['name']}: {e['why']}" for e in z.monitor.take() if is_down(e))
+    z.controller()
+    return {"trials": 1, "seconds": seconds, "verdicts": {"silent" if falls else "none": 1}, "detect_us": None,
+            "wrong_ejections": sum(falls.values()), "wrong": dict(falls), "up_mean": round(statistics.mean(up), 2), "up_least": min(up),
+            "rounds_to_convict": demanded}
+
+
+def loss_at_one(z, n, quick):
+    return loss_at(z, ["gpu2"], n)
+
+
+def loss_at_all(z, n, quick):
+    return loss_at(z, [b.name for b in z.backends], n)
+
+
+def lossy_power_off(z, n, quick):
+    """Of a backend on a way that loses as much, known for a while: it takes more rounds to be sure."""
+    def known(name):
+        wait_for(lambda: next(p for p in z.control.ask("probe", "show") if p["backend"] == name)["rounds_to_convict"] > 8, "the loss to be seen")
+
+    def off(names):
+        z.plug.lose(LOSS_PERMILLE, *names)
+        known(*names)
+        return z.plug.unplug(*names)
+    return trials(z, n, others(z), off, lambda names: z.plug.plug(*names), 1).row()
 
 
 def longer_at_one(z, n, quick):
@@ -473,9 +490,9 @@ FAULTS = [
     Fault("own-link-down", "balancer", ("self-suspect",), NOBODY, own_link_down, 20, 3),
     Fault("own-link-cut", "balancer", ("self-suspect",), NOBODY, own_link_cut, 100, 5),
     Fault("all-silent", "balancer", ("self-suspect",), NOBODY, all_silent, 100, 5),
-    Fault("loss-20%-one", "network", ("silent",), "nobody else is ejected", loss_at_one, 50, 4),
-    Fault("loss-20%-all", "network", ("none",), NOBODY, loss_at_all(3), 30, 3),
-    Fault("loss-20%-all-multiplier-10", "network", ("none",), NOBODY, loss_at_all(10), 30, 3),
+    Fault("loss-20%-one", "network", ("none",), NOBODY, loss_at_one, 60, 5),
+    Fault("loss-20%-all", "network", ("none",), NOBODY, loss_at_all, 60, 5),
+    Fault("loss-20%-power-off", "network", ("silent",), "p99 <= 5 ms", lossy_power_off, 50, 5, p99_us=5000),
     Fault("delay-2ms-one", "network", ("silent",), "falls once, returns with the delay", longer_at_one, 10, 2),
     Fault("delay-2ms-all", "network", ("self-suspect", "none"), NOBODY, longer_at_all, 10, 2),
     Fault("flood", "network", ("none",), NOBODY, flooded, 30, 3),

@@ -81,6 +81,23 @@ def test_a_backend_that_falls_again_soon_is_held_for_longer_each_time(cluster, s
     assert cluster.shunt("backend", "show", "gpu2")[0]["hold_us"] is None
 
 
+def test_probes_that_are_lost_by_chance_eject_nobody(cluster, shuntd, config):
+    """At 20 % three in a row are lost some eight times in a thousand rounds."""
+    shuntd(config())
+    names = [b.name for b in cluster.backends]
+    rounds = cluster.shunt("stats", "show")["probe"]["round"]
+    cluster.plug.lose(100, *names)  # until it is known: the first loss may be three in a row
+    wait_for(lambda: all(p["rounds_to_convict"] > 5 for p in cluster.shunt("probe", "show")), "the loss to be seen")
+    begun_ns = cluster.plug.lose(200, *names)
+    wait_for(lambda: cluster.shunt("stats", "show")["probe"]["round"] > rounds + 4000, "four thousand rounds", 30)
+    assert [e["text"] for e in cluster.events(begun_ns, object="backend", what="down")] == []
+    begun_ns = cluster.plug.unplug("gpu2")
+    event = wait_for(lambda: cluster.events(begun_ns, object="backend", name="gpu2", what="down"), "the verdict")[0]
+    assert event["why"] == "silent" and event["evidence"]["rounds"] > 5
+    cluster.plug.plug(*names)
+    cluster.wait_states()
+
+
 def test_probe_shows_what_became_of_each_backends_probes(cluster, shuntd, config):
     shuntd(config())
     begun_ns = cluster.plug.unplug("gpu2")

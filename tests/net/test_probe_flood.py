@@ -85,5 +85,6 @@ def test_a_million_forgeries_change_no_state_and_each_is_counted_for_what_it_is(
         assert 0.9 * expected <= seen[reasons, host] <= expected + 3000, (reasons, seen)
     assert cluster.reasons()["PROBE_FORGED"] - forged_before > 100
     assert cluster.states() == {"gpu1": "up", "gpu2": "down", "gpu3": "up"}
-    assert [e["text"] for e in cluster.events(begun_ns, object="backend")] == []
+    # Old answers of the dead one, sent again, look like those of a backend too far away, and are said to be; nothing follows.
+    assert [e["text"] for e in cluster.events(begun_ns, object="backend") if e["what"] != "answers come too late"] == []
     assert {p["backend"]: p["engine"] for p in cluster.shunt("probe", "show")}["gpu1"] == "unknown"

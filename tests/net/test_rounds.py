@@ -17,10 +17,9 @@ def cluster():
     """One host with an agent, which answers for as many backends as are led to it."""
     with Cluster("shunt-rounds", BUILD, n_backends=1) as c:
         c.agents = {"gpu1": c.start_agent(c.backends[0])}
-        mac = c.backends[0].run("cat", "/sys/class/net/eth0/address").strip()
         c.balancer.run("ip", "route", "add", "10.9.0.0/24", "dev", "eth0")
         for i in range(1, N_MANY + 1):
-            c.balancer.run("ip", "neigh", "add", f"10.9.0.{i}", "lladdr", mac, "dev", "eth0", "nud", "permanent")
+            c.balancer.run("ip", "neigh", "add", f"10.9.0.{i}", "lladdr", c.backends[0].mac, "dev", "eth0", "nud", "permanent")
         wait_for(lambda: "ready" in c.log("agent-gpu1"), "the agent")
         yield c
 

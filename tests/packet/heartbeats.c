@@ -17,6 +17,7 @@
 #include "counted.h"
 #include "heartbeats.h"
 #include "shunt/heartbeat.h"
+#include "shunt/detect.h"
 #include "shunt/round_trip.h"
 
 /* A row overrides what its macro says; what it does not say is 0. */
@@ -238,6 +239,24 @@ static void row_test(void **state)
 
 /* ---- what a table can't say ---- */
 
+static void rounds_that_were_lost_before_an_answer_are_remembered(void **state)
+{
+	struct session *s = world_session();
+	struct probe probe;
+	struct spec spec;
+	struct frame in;
+	struct run got;
+
+	(void)state;
+	row_build(row_named("an_answer_signed_with_the_first_key_is_taken_in"), &probe, &spec);
+	s->answered_round = ROUND_NOW - 3;
+	s->asked = 1ULL << (ROUND_NOW - 1) % SHUNT_ROUNDS; /* the other one wasn't asked */
+	frame_build(&in, &spec);
+	assert_int_equal(run(&got, &in, 0), REASON_PROBE_ANSWER);
+	assert_int_equal(s->loss, loss_update(0, 1));
+	assert_true(s->loss);
+}
+
 static void an_answer_is_stamped_with_its_time(void **state)
 {
 	struct timespec before, after;
@@ -438,6 +457,7 @@ static void an_answer_that_says_anything_else_leaves_the_word_alone(void **state
 }
 
 static const struct CMUnitTest others[] = {
+	cmocka_unit_test(rounds_that_were_lost_before_an_answer_are_remembered),
 	cmocka_unit_test(an_answer_is_stamped_with_its_time),
 	cmocka_unit_test(each_accepted_answer_counts_for_its_round_trip_s_bucket),
 	cmocka_unit_test(an_answer_altered_anywhere_is_never_taken_in),

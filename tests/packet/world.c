@@ -307,7 +307,7 @@ void world_set_heartbeats(bool is_there)
 		bpf_map_delete_elem(bpf_map__fd(skel->maps.heartbeat_program), &zero);
 }
 
-const struct session *world_session(void)
+struct session *world_session(void)
 {
 	return &sessions[SESSION_ID];
 }

@@ -76,7 +76,7 @@ void world_set_session_kind(enum session_kind kind); /* of SESSION_ECHO also the
 void world_set_keys(const struct probe_keys *keys);
 void world_ask(uint64_t round, uint64_t ago_ns); /* the round was sent so long ago */
 void world_set_heartbeats(bool is_there); /* the program that the walk leaves for */
-const struct session *world_session(void);
+struct session *world_session(void);
 const struct round_trips *world_round_trips(void); /* of SESSION_ID */
 uint32_t *world_word(uint32_t backend); /* the state word itself */
 int world_events_fd(void); /* map `events` */

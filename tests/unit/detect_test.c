@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <math.h>
+#include <stdbool.h>
 
 #include "shunt/detect.h"
 
@@ -550,6 +552,122 @@ static void the_lowest_bit_of_a_word_is_found(void **state)
 
 #define RULE_TEST(f) cmocka_unit_test_setup(f, world_make)
 
+/* ---- loss ---- */
+
+/* As the receiver does. */
+static void answer_lossily(unsigned id, uint64_t round)
+{
+	struct session *s = &sessions[id];
+
+	s->loss = loss_update(s->loss, rounds_missed(s->asked, s->answered_round, round));
+	s->answered_round = round;
+	s->answered_ns = now_ns;
+}
+
+/* n rounds, each lost to session 1 with this probability: how often it is convicted. It goes on as if nothing were. */
+static unsigned convictions(unsigned n, double probability, bool patient)
+{
+	uint64_t random = 88172645463325252ULL;
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		detector.round = round_begin(ALL);
+		random ^= random << 13; /* xorshift64: Marsaglia, "Xorshift RNGs", 2003 */
+		random ^= random >> 7;
+		random ^= random << 17;
+		if ((double)(random >> 11) / 9007199254740992.0 >= probability)
+			answer_lossily(1, detector.round);
+		answer(2);
+		now_ns += INTERVAL_NS;
+		if (!patient)
+			sessions[1].loss = 0;
+		if (judge(1) != SILENCE_CONVICTED)
+			continue;
+		count++;
+		sessions[1].answered_round = detector.round;
+	}
+	return count;
+}
+
+static void rounds_lost_by_chance_convict_nobody(void **state)
+{
+	(void)state;
+	assert_in_range(convictions(100000, 0.2, false), 500, 2000); /* what it would be without the share */
+	world_make(NULL);
+	assert_int_equal(convictions(1000000, 0.2, true), 0);
+	world_make(NULL);
+	assert_int_equal(convictions(1000000, 0.01, true), 0);
+	world_make(NULL);
+	assert_in_range(convictions(1000000, 0.4, true), 0, 1);
+}
+
+static void who_dies_on_a_lossy_way_is_convicted_all_the_same(void **state)
+{
+	unsigned rounds = 0;
+
+	(void)state;
+	convictions(10000, 0.2, true);
+	while (judge(1) != SILENCE_CONVICTED && rounds++ < SHUNT_ROUNDS)
+		round_pass(ALL, ALL & ~2U);
+	assert_in_range(rounds, 8, 24);
+	assert_true(why.rounds >= 8 && why.rounds <= 24);
+}
+
+static void a_way_that_loses_nothing_any_more_is_trusted_again(void **state)
+{
+	(void)state;
+	convictions(1000, 0.3, true);
+	for (int i = 0; i < 1500; i++) {
+		detector.round = round_begin(ALL);
+		answer_lossily(1, detector.round);
+		now_ns += INTERVAL_NS;
+	}
+	assert_int_equal(sessions[1].loss, 0);
+	assert_int_equal(rounds_to_convict(&sessions[1], &detector), MULTIPLIER);
+}
+
+static void missed_rounds_are_those_asked_between_two_answers(void **state)
+{
+	(void)state;
+	peace(100);
+	assert_int_equal(rounds_missed(sessions[1].asked, 100, 101), 0);
+	round_pass(ALL, 0);
+	round_pass(0, 0); /* not asked */
+	round_pass(ALL, 0);
+	detector.round = round_begin(ALL);
+	assert_int_equal(rounds_missed(sessions[1].asked, 100, 104), 2);
+	assert_int_equal(rounds_missed(sessions[1].asked, 0, 104), 0); /* it never answered */
+	for (int i = 0; i < 40; i++)
+		round_pass(ALL, 0);
+	assert_int_equal(rounds_missed(sessions[1].asked, 100, 145), 0); /* an outage */
+	assert_int_equal(rounds_missed(sessions[1].asked, 10, 145), 0);
+}
+
+static void as_many_rounds_are_demanded_as_come_together_once_in_a_thousand_million(void **state)
+{
+	uint32_t before = 0;
+
+	(void)state;
+	for (uint32_t loss = 1; loss < LOSS_ONE / 2; loss++) {
+		uint32_t n = loss_rounds(loss) < MULTIPLIER ? MULTIPLIER : loss_rounds(loss);
+
+		assert_true(n >= before);
+		assert_true(pow((double)loss / LOSS_ONE, n) <= 1.01e-9);
+		before = n;
+	}
+}
+
+static void far_backend_on_a_lossy_way_is_judged_within_the_rounds_remembered(void **state)
+{
+	(void)state;
+	sessions[1].loss = LOSS_ONE / 2;
+	assert_int_equal(rounds_to_convict(&sessions[1], &detector), LOSS_ROUNDS_MAX);
+	sessions[1].grace_ns = 50 * INTERVAL_NS;
+	assert_int_equal(rounds_to_convict(&sessions[1], &detector), 10);
+	sessions[1].grace_ns = 70 * INTERVAL_NS;
+	assert_int_equal(rounds_to_convict(&sessions[1], &detector), LOSS_ROUNDS_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -581,6 +699,12 @@ int main(void)
 		RULE_TEST(who_never_answered_is_no_witness),
 		RULE_TEST(a_late_tick_judges_nobody),
 		RULE_TEST(the_lowest_bit_of_a_word_is_found),
+		RULE_TEST(rounds_lost_by_chance_convict_nobody),
+		RULE_TEST(who_dies_on_a_lossy_way_is_convicted_all_the_same),
+		RULE_TEST(a_way_that_loses_nothing_any_more_is_trusted_again),
+		RULE_TEST(missed_rounds_are_those_asked_between_two_answers),
+		RULE_TEST(as_many_rounds_are_demanded_as_come_together_once_in_a_thousand_million),
+		RULE_TEST(far_backend_on_a_lossy_way_is_judged_within_the_rounds_remembered),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

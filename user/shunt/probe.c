@@ -37,6 +37,7 @@ static const struct column details[] = {
 	{ "answers", "answers", 0 },
 	{ "too_late", "came too late", 0 },
 	{ "loss_permille", "loss", UNIT_PERMILLE },
+	{ "rounds_to_convict", "silent after", 0 },
 	{ "last_answer_us", "last answer", UNIT_US },
 	{ "rtt_us", "its round trip", UNIT_US },
 	{ "window_us", "lately is", UNIT_US },

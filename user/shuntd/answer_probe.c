@@ -7,6 +7,7 @@
 #include "core/cause.h"
 #include "core/check.h"
 #include "core/round_trips.h"
+#include "shunt/detect.h"
 #include "shuntd/answer.h"
 #include "shuntd/checker.h"
 
@@ -41,6 +42,10 @@ static void counts_set(json_t *o, const struct shuntd *s, const struct backend_r
 	json_object_set_new(o, "answers", json_integer((json_int_t)answers));
 	json_object_set_new(o, "too_late", json_integer((json_int_t)session->too_late));
 	json_object_set_new(o, "loss_permille", loss_json(asked, answers));
+	json_object_set_new(o, "rounds_to_convict",
+			    session->kind == SESSION_CHECKED
+				    ? json_null()
+				    : json_integer(rounds_to_convict(session, dataplane_detector(s->dataplane))));
 	json_object_set_new(o, "rtt_us",
 			    known && load(&session->rtt_ns) ? us_json(load(&session->rtt_ns)) : json_null());
 	json_object_set_new(o, "last_answer_us",

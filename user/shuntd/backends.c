@@ -169,9 +169,9 @@ static json_t *event_evidence(const struct shuntd *s, const struct backend_run *
 	if (is_checked(s, b))
 		return checked_evidence(s, b, e);
 	if (e->kind == EVENT_SILENT)
-		return json_pack("{s:i, s:I, s:I, s:I, s:I, s:s, s:I, s:I}", "rounds", (int)s->config->probe_multiplier,
-				 "first_round", (json_int_t)e->first_round, "last_round", (json_int_t)e->last_round,
-				 "unanswered_us", (json_int_t)((e->at_ns - e->first_sent_ns) / 1000), "silence_us",
+		return json_pack("{s:i, s:I, s:I, s:I, s:I, s:s, s:I, s:I}", "rounds", (int)e->cause, "first_round",
+				 (json_int_t)e->first_round, "last_round", (json_int_t)e->last_round, "unanswered_us",
+				 (json_int_t)((e->at_ns - e->first_sent_ns) / 1000), "silence_us",
 				 (json_int_t)((e->at_ns - e->answered_ns) / 1000), "witness", name_of(s, e->witness),
 				 "witness_round", (json_int_t)e->witness_round, "interval_us",
 				 (json_int_t)(s->pace.interval_ns / 1000));

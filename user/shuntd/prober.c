@@ -470,6 +470,7 @@ static void judge(struct prober *p)
 			.answered_ns = s->answered_ns,
 			.witness_round = why.witness_round,
 			.witness = why.witness,
+			.cause = why.rounds,
 		};
 		p->o.on_event(p->o.arg, &e);
 	}
