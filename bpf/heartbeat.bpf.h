@@ -176,6 +176,12 @@ static __always_inline enum reason heartbeat_receive(struct packet *p)
 	__sync_fetch_and_add(&trips->buckets[round_trip_bucket(s->rtt_ns) & (ROUND_TRIP_BUCKETS - 1)], 1);
 	is_readable = !is_echo && probe->trailer.version == PROBE_VERSION;
 	missed = rounds_missed(*(volatile __u64 *)&s->asked, answered, round);
+	if (missed) {
+		struct backend *b = bpf_map_lookup_elem(&backends, &id);
+
+		if (!b || !word_is_judged(*(volatile __u32 *)&b->word))
+			missed = 0; /* it was down: an outage, no loss */
+	}
 	if (missed || s->loss)
 		s->loss = loss_update(s->loss, missed);
 	session_stamp(s, &probe->trailer, is_readable);

@@ -255,6 +255,13 @@ static void rounds_that_were_lost_before_an_answer_are_remembered(void **state)
 	assert_int_equal(run(&got, &in, 0), REASON_PROBE_ANSWER);
 	assert_int_equal(s->loss, loss_update(0, 1));
 	assert_true(s->loss);
+
+	row_build(row_named("an_answer_signed_with_the_first_key_is_taken_in"), &probe, &spec);
+	s->answered_round = ROUND_NOW - 3;
+	s->asked = ~0ULL;
+	*world_word(SESSION_ID) = SILENT_WORD; /* an outage */
+	assert_int_equal(run(&got, &in, 0), REASON_PROBE_ANSWER);
+	assert_int_equal(s->loss, 0);
 }
 
 static void an_answer_is_stamped_with_its_time(void **state)
