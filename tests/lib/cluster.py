@@ -74,7 +74,7 @@ class Cluster(Topology):
         pools = pools or f"  - name: gpus\n    forward: {forward}\n{more}    backends:\n{backends}"
         return (f"interfaces: [eth0]\nseed: 0x5eed0123456789ab\n"
                 f"probe: {{{probe}}}\ndetector: {detector}\n"
-                f"control: {{socket: {self.socket}}}\nvips:\n{vips}\npools:\n{pools}\n")
+                f"control: {{socket: {self.socket}}}\npin: none\nstate: none\nvips:\n{vips}\npools:\n{pools}\n")
 
     def start_agent(self, host, more=""):
         """Takes probes and tunnelled packets from any of the balancer's addresses. `more` ends its configuration."""

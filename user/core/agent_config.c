@@ -71,13 +71,7 @@ static int read_balancers(const struct node *node, void *into, struct config_err
 
 static int read_setup_vips(const struct node *node, void *into, struct config_error *error)
 {
-	static const char *const words[] = { "false", "true", NULL };
-	size_t choice;
-	int err = reader_choice(node, "setup_vips", words, &choice, error);
-
-	if (!err)
-		*(bool *)into = choice == 1;
-	return err;
+	return reader_bool(node, "setup_vips", into, error);
 }
 
 static int read_key_file(const struct node *node, void *into, struct config_error *error)
@@ -87,11 +81,7 @@ static int read_key_file(const struct node *node, void *into, struct config_erro
 
 static int read_pin(const struct node *node, void *into, struct config_error *error)
 {
-	if (node->kind == NODE_TEXT && !strcmp(node->text, "none")) {
-		*(char *)into = 0;
-		return 0;
-	}
-	return reader_text(node, "pin", "/", "none, or an absolute path", into, error);
+	return reader_path_or_none(node, "pin", into, error);
 }
 
 static int read_control(const struct node *node, void *into, struct config_error *error)

@@ -254,6 +254,120 @@ static int read_control(const struct node *node, void *into, struct config_error
 	return reader_mapping(node, &mapping, into, error);
 }
 
+/* ---- what outlives it, and the pair ---- */
+
+static int read_pin(const struct node *node, void *into, struct config_error *error)
+{
+	return reader_path_or_none(node, "pin", into, error);
+}
+
+static int read_state(const struct node *node, void *into, struct config_error *error)
+{
+	return reader_path_or_none(node, "state", into, error);
+}
+
+static int read_track_file(const struct node *node, void *into, struct config_error *error)
+{
+	return reader_text(node, "track_file", "/", "an absolute path", into, error);
+}
+
+static int read_notify_fifo(const struct node *node, void *into, struct config_error *error)
+{
+	return reader_text(node, "notify_fifo", "/", "an absolute path", into, error);
+}
+
+static int read_keepalived(const struct node *node, void *into, struct config_error *error)
+{
+	static const struct reader_mapping mapping = {
+		.what = "keepalived",
+		.n_keys = 2,
+		.keys = {
+			{ "track_file", false, read_track_file, offsetof(struct config_keepalived, track_file) },
+			{ "notify_fifo", false, read_notify_fifo, offsetof(struct config_keepalived, notify_fifo) },
+		},
+	};
+
+	return reader_mapping(node, &mapping, into, error);
+}
+
+static int read_plain_port(const struct node *node, void *into, struct config_error *error)
+{
+	uint64_t number;
+	int err = reader_number(node, "port", 1, UINT16_MAX, &number, error);
+
+	if (!err)
+		*(uint16_t *)into = (uint16_t)number;
+	return err;
+}
+
+static int read_local(const struct node *node, void *into, struct config_error *error)
+{
+	return reader_address(node, "local", into, error);
+}
+
+static int read_bandwidth(const struct node *node, void *into, struct config_error *error)
+{
+	uint64_t number;
+	int err = reader_number(node, "bandwidth_mbit", 1, CONFIG_PEER_MBIT_MAX, &number, error);
+
+	if (!err)
+		*(uint32_t *)into = (uint32_t)number;
+	return err;
+}
+
+static int read_peer(const struct node *node, void *into, struct config_error *error)
+{
+	static const struct reader_mapping mapping = {
+		.what = "peer",
+		.n_keys = 5,
+		.keys = {
+			{ "address", true, read_address, offsetof(struct config_peer, address) },
+			{ "local", true, read_local, offsetof(struct config_peer, local) },
+			{ "port", false, read_plain_port, offsetof(struct config_peer, port) },
+			{ "key_file", true, read_key_file, offsetof(struct config_peer, key_file) },
+			{ "bandwidth_mbit", false, read_bandwidth, offsetof(struct config_peer, bandwidth_mbit) },
+		},
+	};
+	struct config_peer *peer = into;
+	int err;
+
+	peer->port = CONFIG_PEER_PORT;
+	peer->bandwidth_mbit = CONFIG_PEER_MBIT_DEFAULT;
+	err = reader_mapping(node, &mapping, peer, error);
+	if (err)
+		return err;
+	if (address_is_v4(&peer->address) != address_is_v4(&peer->local))
+		return reader_expected(reader_find(node, "local"), "local", error,
+				       "an IPv%c address: the peer's is one",
+				       address_is_v4(&peer->address) ? '4' : '6');
+	if (!memcmp(&peer->address, &peer->local, sizeof(peer->local)))
+		return reader_expected(reader_find(node, "local"), "local", error, "another address than the peer's");
+	return 0;
+}
+
+static int read_listen_address(const struct node *node, void *into, struct config_error *error)
+{
+	return reader_listen_address(node, "address", into, error);
+}
+
+static int read_http(const struct node *node, void *into, struct config_error *error)
+{
+	static const struct reader_mapping mapping = {
+		.what = "http",
+		.n_keys = 2,
+		.keys = {
+			{ "address", false, read_listen_address, offsetof(struct config_http, address) },
+			{ "port", false, read_plain_port, offsetof(struct config_http, port) },
+		},
+	};
+	struct config_http *http = into;
+
+	http->on = true;
+	http->port = CONFIG_HTTP_PORT;
+	address_parse(&http->address, "127.0.0.1");
+	return reader_mapping(node, &mapping, http, error);
+}
+
 static int read_flows_max(const struct node *node, void *into, struct config_error *error)
 {
 	uint64_t number;
@@ -423,11 +537,16 @@ static int read_pool_name(const struct node *node, void *into, struct config_err
 	return reader_name(node, "pool", name, sizeof(name), error);
 }
 
+static int read_required(const struct node *node, void *into, struct config_error *error)
+{
+	return reader_bool(node, "required", into, error);
+}
+
 static int read_vip(const struct node *node, struct config_vip *vip, struct config_error *error)
 {
 	static const struct reader_mapping mapping = {
 		.what = "a VIP",
-		.n_keys = 9,
+		.n_keys = 10,
 		.keys = {
 			{ "name", true, read_name, offsetof(struct config_vip, name) },
 			{ "address", true, read_address, offsetof(struct config_vip, address) },
@@ -438,12 +557,15 @@ static int read_vip(const struct node *node, struct config_vip *vip, struct conf
 			{ "hash", false, read_hash, 0 },
 			{ "on_failure", false, read_on_failure, offsetof(struct config_vip, on_failure) },
 			{ "syn_limit", false, read_syn_limit, offsetof(struct config_vip, syn_limit) },
+			{ "required", false, read_required, offsetof(struct config_vip, required) },
 		},
 	};
 	const struct node *on_failure;
 	uint8_t bits;
-	int err = reader_mapping(node, &mapping, vip, error);
+	int err;
 
+	vip->required = true;
+	err = reader_mapping(node, &mapping, vip, error);
 	if (err)
 		return err;
 	vip->line = reader_find(node, "name")->line;
@@ -763,7 +885,7 @@ static int read_config(const struct node *root, struct config *config, struct co
 {
 	static const struct reader_mapping mapping = {
 		.what = "the configuration",
-		.n_keys = 8,
+		.n_keys = 13,
 		.keys = {
 			{ "interfaces", true, read_interfaces, 0 },
 			{ "seed", true, read_seed, offsetof(struct config, seed) },
@@ -771,6 +893,11 @@ static int read_config(const struct node *root, struct config *config, struct co
 			{ "detector", false, read_detector, offsetof(struct config, detector) },
 			{ "flows", false, read_flows, 0 },
 			{ "control", false, read_control, 0 },
+			{ "pin", false, read_pin, offsetof(struct config, pin) },
+			{ "state", false, read_state, offsetof(struct config, state) },
+			{ "keepalived", false, read_keepalived, offsetof(struct config, keepalived) },
+			{ "peer", false, read_peer, offsetof(struct config, peer) },
+			{ "http", false, read_http, offsetof(struct config, http) },
 			{ "vips", true, read_vips, 0 },
 			{ "pools", true, read_pools, 0 },
 		},
@@ -816,6 +943,8 @@ int config_parse(struct config **out, const char *text, size_t length, struct co
 	config->flows_idle_ns = 3600000000000;
 	memcpy(config->control_socket, SHUNT_CONTROL_SOCKET, sizeof(SHUNT_CONTROL_SOCKET));
 	memcpy(config->control_group, "shunt", sizeof("shunt"));
+	memcpy(config->pin, SHUNT_PIN, sizeof(SHUNT_PIN));
+	memcpy(config->state, SHUNT_STATE, sizeof(SHUNT_STATE));
 
 	err = read_config(document->root, config, error);
 	document_free(document);
@@ -863,7 +992,7 @@ static void format_vip(FILE *f, const struct config *config, const struct config
 	if (vip->syn_limit.action != SYN_LIMIT_OFF)
 		fprintf(f, ", syn_limit: {rate: %u, burst: %u, prefix: %u, action: %s}", vip->syn_limit.rate,
 			vip->syn_limit.burst, vip->syn_limit.prefix, syn_action_names[vip->syn_limit.action]);
-	fprintf(f, "}\n");
+	fprintf(f, "%s}\n", vip->required ? "" : ", required: false");
 }
 
 static void format_pool(FILE *f, const struct config_pool *pool)
@@ -887,6 +1016,46 @@ static void format_pool(FILE *f, const struct config_pool *pool)
 		}
 		fprintf(f, "}\n");
 	}
+}
+
+static void format_path(FILE *f, const char *key, const char *path)
+{
+	fputs(key, f);
+	writer_text(f, *path ? path : "none");
+}
+
+static void format_keepalived(FILE *f, const struct config_keepalived *k)
+{
+	if (!k->track_file[0] && !k->notify_fifo[0])
+		return;
+	fprintf(f, "keepalived: {");
+	if (k->track_file[0])
+		format_path(f, "track_file: ", k->track_file);
+	if (k->notify_fifo[0])
+		format_path(f, k->track_file[0] ? ", notify_fifo: " : "notify_fifo: ", k->notify_fifo);
+	fprintf(f, "}\n");
+}
+
+static void format_peer(FILE *f, const struct config_peer *peer)
+{
+	if (!peer->key_file[0])
+		return;
+	fprintf(f, "peer: {address: ");
+	writer_address(f, &peer->address);
+	fprintf(f, ", local: ");
+	writer_address(f, &peer->local);
+	fprintf(f, ", port: %u", peer->port);
+	format_path(f, ", key_file: ", peer->key_file);
+	fprintf(f, ", bandwidth_mbit: %u}\n", peer->bandwidth_mbit);
+}
+
+static void format_http(FILE *f, const struct config_http *http)
+{
+	if (!http->on)
+		return;
+	fprintf(f, "http: {address: ");
+	writer_address(f, &http->address);
+	fprintf(f, ", port: %u}\n", http->port);
 }
 
 char *config_format(const struct config *config)
@@ -922,6 +1091,12 @@ char *config_format(const struct config *config)
 	fprintf(f, "control: {socket: ");
 	writer_text(f, config->control_socket);
 	fprintf(f, ", group: %s}\n", config->control_group);
+	format_path(f, "pin: ", config->pin);
+	format_path(f, "\nstate: ", config->state);
+	fprintf(f, "\n");
+	format_keepalived(f, &config->keepalived);
+	format_peer(f, &config->peer);
+	format_http(f, &config->http);
 	fprintf(f, "vips:\n");
 	for (size_t i = 0; i < config->n_vips; i++)
 		format_vip(f, config, &config->vips[i]);

@@ -41,6 +41,12 @@
 #define AGENT_CONTROL_SOCKET "/run/shunt/agent.sock"
 #define AGENT_BEAT_SOCKET "/run/shunt/beat.sock"
 #define AGENT_PIN "/sys/fs/bpf/shunt-agent"
+#define SHUNT_PIN "/sys/fs/bpf/shunt"
+#define SHUNT_STATE "/var/lib/shunt"
+#define CONFIG_PEER_PORT 7785 /* UDP; chosen: the number after S-BFD's, of no service with IANA */
+#define CONFIG_PEER_MBIT_MAX 100000
+#define CONFIG_PEER_MBIT_DEFAULT 100
+#define CONFIG_HTTP_PORT 9784
 
 /* Where in the file and what: printed as "FILE:LINE:COLUMN: TEXT". Lines and columns count from 1. */
 struct config_error {
@@ -109,7 +115,30 @@ struct config_vip {
 	uint8_t hash_prefix; /* HASH_SOURCE: bits of the source that count, 1..32 or 1..128 */
 	enum on_failure on_failure; /* reset, rehash or drop, default reset; UDP: rehash or drop, default rehash */
 	struct config_syn_limit syn_limit;
+	bool required; /* default true: without a living backend for it this balancer calls itself ill */
 	unsigned line, column;
+};
+
+/* `peer: {address, local, port, key_file, bandwidth_mbit}`: the other balancer of a pair. Off where it is absent. */
+struct config_peer {
+	struct shunt_addr address; /* all 0: there is none */
+	struct shunt_addr local; /* ours, of the same family; required */
+	uint16_t port; /* UDP, of both, host order; default CONFIG_PEER_PORT */
+	char key_file[CONFIG_PATH_MAX]; /* required: a key file as probe's */
+	uint32_t bandwidth_mbit; /* Mbit/s that are sent at most, 1 .. CONFIG_PEER_MBIT_MAX */
+};
+
+/* `keepalived: {track_file, notify_fifo}`; "": not that. */
+struct config_keepalived {
+	char track_file[CONFIG_PATH_MAX]; /* written by shuntd: 0, well; 1, ill */
+	char notify_fifo[CONFIG_PATH_MAX]; /* read by shuntd */
+};
+
+/* `http: {address, port}`: metrics and the status page. Off where it is absent. */
+struct config_http {
+	bool on;
+	struct shunt_addr address; /* default 127.0.0.1; the loopback's and the unspecified ones are allowed */
+	uint16_t port; /* host order; default CONFIG_HTTP_PORT */
 };
 
 struct config {
@@ -129,6 +158,12 @@ struct config {
 	uint64_t flows_idle_ns; /* `idle`: unseen for so long, its client is asked; 1 s .. 1 week, default 1 h */
 	char control_socket[CONFIG_SOCKET_MAX]; /* default SHUNT_CONTROL_SOCKET */
 	char control_group[CONFIG_NAME_MAX]; /* group that may read; default "shunt", ignored where it does not exist */
+	char pin[CONFIG_PATH_MAX]; /* `pin: DIR` in a bpffs: programs and maps outlive shuntd; default SHUNT_PIN; none: "" */
+	char state
+		[CONFIG_PATH_MAX]; /* `state: DIR`: what outlives a restart of the host; default SHUNT_STATE; none: "" */
+	struct config_keepalived keepalived;
+	struct config_peer peer;
+	struct config_http http;
 	struct config_vip *vips; /* sorted by name; (address, protocol, port) unique */
 	size_t n_vips; /* 1 .. SHUNT_MAX_VIPS */
 	struct config_pool *pools; /* sorted by name */

@@ -223,6 +223,9 @@ static int vip_changes(const struct vip_walk *w, const struct config_vip *b, con
 	if (!err && (b->syn_limit.action != a->syn_limit.action || b->syn_limit.rate != a->syn_limit.rate ||
 		     b->syn_limit.burst != a->syn_limit.burst || b->syn_limit.prefix != a->syn_limit.prefix))
 		err = change(w->plan, PLAN_VIP_RULES, "vip", a->name, "changed", "another syn_limit");
+	if (!err && b->required != a->required)
+		err = change(w->plan, PLAN_VIP_RULES, "vip", a->name, "changed", "%s",
+			     a->required ? "required" : "no longer required");
 	return err;
 }
 
@@ -304,6 +307,16 @@ static const char *fixed_key(const struct config *b, const struct config *a)
 		return "control.socket";
 	if (strcmp(b->control_group, a->control_group) != 0)
 		return "control.group";
+	if (strcmp(b->pin, a->pin) != 0)
+		return "pin";
+	if (strcmp(b->state, a->state) != 0)
+		return "state";
+	if (memcmp(&b->keepalived, &a->keepalived, sizeof(a->keepalived)) != 0)
+		return "keepalived";
+	if (memcmp(&b->peer, &a->peer, sizeof(a->peer)) != 0)
+		return "peer";
+	if (memcmp(&b->http, &a->http, sizeof(a->http)) != 0)
+		return "http";
 	return NULL;
 }
 

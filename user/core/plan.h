@@ -31,7 +31,7 @@ enum plan_kind {
 	PLAN_VIP_ADDED,
 	PLAN_VIP_REMOVED,
 	PLAN_VIP_MOVED, /* another pool, or another part of its flows is hashed: their slots change */
-	PLAN_VIP_RULES, /* on_failure or syn_limit */
+	PLAN_VIP_RULES, /* on_failure, syn_limit or required */
 };
 
 struct plan_change {

@@ -263,11 +263,10 @@ static const char *address_refusal(const struct shunt_addr *address)
 	return b[0] == 0xfe && (b[1] & 0xc0) == 0x80 ? "a link-local address" : NULL;
 }
 
-int reader_address(const struct node *node, const char *what, struct shunt_addr *out, struct config_error *error)
+int reader_listen_address(const struct node *node, const char *what, struct shunt_addr *out, struct config_error *error)
 {
 	char buffer[ADDRESS_TEXT_MAX];
 	struct shunt_addr mapped;
-	const char *refusal;
 
 	if (node->kind != NODE_TEXT || address_parse(out, node->text)) {
 		if (node->kind == NODE_TEXT && inet_pton(AF_INET6, node->text, &mapped) == 1)
@@ -275,11 +274,41 @@ int reader_address(const struct node *node, const char *what, struct shunt_addr 
 					       address_format(&mapped, buffer, sizeof(buffer)));
 		return reader_expected(node, what, error, "an IPv4 or IPv6 address, such as 192.0.2.1 or 2001:db8::1");
 	}
+	return 0;
+}
+
+int reader_address(const struct node *node, const char *what, struct shunt_addr *out, struct config_error *error)
+{
+	const char *refusal;
+	int err = reader_listen_address(node, what, out, error);
+
+	if (err)
+		return err;
 	refusal = address_refusal(out);
 	if (refusal)
 		return node_fail(node, error, "%s %s is %s, expected the address of one host", what, node->text,
 				 refusal);
 	return 0;
+}
+
+int reader_bool(const struct node *node, const char *what, void *out, struct config_error *error)
+{
+	static const char *const words[] = { "false", "true", NULL };
+	size_t choice;
+	int err = reader_choice(node, what, words, &choice, error);
+
+	if (!err)
+		*(bool *)out = choice == 1;
+	return err;
+}
+
+int reader_path_or_none(const struct node *node, const char *what, char *out, struct config_error *error)
+{
+	if (node->kind == NODE_TEXT && !strcmp(node->text, "none")) {
+		*out = 0;
+		return 0;
+	}
+	return reader_text(node, what, "/", "none, or an absolute path", out, error);
 }
 
 int reader_text(const struct node *node, const char *what, const char *start, const char *expected, char *out,

@@ -55,6 +55,16 @@ int reader_duration(const struct node *node, const char *what, uint64_t min_ns, 
 /* An address of one host: not unspecified, multicast, loopback, link-local IPv6 or broadcast. */
 int reader_address(const struct node *node, const char *what, struct shunt_addr *out, struct config_error *error);
 
+/* The same, but any that a socket may listen on: the loopback's and the unspecified ones too. */
+int reader_listen_address(const struct node *node, const char *what, struct shunt_addr *out,
+			  struct config_error *error);
+
+/* `true` or `false`; *out is a bool. */
+int reader_bool(const struct node *node, const char *what, void *out, struct config_error *error);
+
+/* An absolute path, or the word `none`, which is "". */
+int reader_path_or_none(const struct node *node, const char *what, char *out, struct config_error *error);
+
 /* Printable ASCII without spaces that begins with `start` ("an absolute path"); `out` has CONFIG_PATH_MAX bytes. */
 int reader_text(const struct node *node, const char *what, const char *start, const char *expected, char *out,
 		struct config_error *error);

@@ -344,6 +344,7 @@ static void vip_rule(struct shuntd *s, const struct plan_change *c)
 
 	v->conf.on_failure = conf->on_failure;
 	v->conf.syn_limit = conf->syn_limit;
+	v->conf.required = conf->required;
 	err = vip_load(s, v);
 	if (err)
 		failed(s, c, err);
