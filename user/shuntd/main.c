@@ -9,7 +9,6 @@
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
@@ -22,6 +21,7 @@
 #include "shuntd/checker.h"
 #include "shuntd/control.h"
 #include "shuntd/journal.h"
+#include "shuntd/loop.h"
 #include "shuntd/probes.h"
 #include "shuntd/reload.h"
 #include "shuntd/rounds.h"
@@ -99,84 +99,89 @@ static int attach_all(struct shuntd *s)
 	return 0;
 }
 
-static int poll_add(int epoll, int fd)
-{
-	struct epoll_event e = { .events = EPOLLIN, .data.fd = fd };
-
-	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) ? -errno : 0;
-}
-
 /* A socket that fails for good must not wake the loop for ever: the ways are then what they were. */
-static void netlink_take(struct shuntd *s, int epoll)
+static void on_netlink(void *arg)
 {
+	struct shuntd *s = arg;
 	int err = netlink_read(s->netlink);
 
 	if (!err)
 		return;
-	epoll_ctl(epoll, EPOLL_CTL_DEL, netlink_fd(s->netlink), NULL);
+	loop_remove(s->loop, netlink_fd(s->netlink));
 	ledger_add(s->ledger, 0, "shuntd", "self", "netlink lost", strerror(-err), NULL);
 }
 
-static int loop(struct shuntd *s)
+static void on_control(void *arg)
+{
+	struct shuntd *s = arg;
+
+	control_run(s->control);
+}
+
+static void on_period(void *arg)
+{
+	struct shuntd *s = arg;
+	uint64_t ticks;
+
+	if (read(s->timer, &ticks, sizeof(ticks)) != sizeof(ticks))
+		return;
+	backends_run(s);
+	probes_run(s);
+	rounds_run(s);
+}
+
+static void on_signal(void *arg)
+{
+	struct shuntd *s = arg;
+	struct signalfd_siginfo signal;
+
+	if (read(s->signals, &signal, sizeof(signal)) != sizeof(signal))
+		return;
+	if (signal.ssi_signo == SIGHUP)
+		shuntd_reload_asked(s);
+	else
+		s->ending = true;
+}
+
+/* Verdicts are taken first in each turn, whatever else is ready. */
+static void on_turn(void *arg)
+{
+	take_events(arg);
+}
+
+static void on_verdict(void *arg)
+{
+	(void)arg; /* taken already */
+}
+
+static int loop_run(struct shuntd *s)
 {
 	struct itimerspec period = { .it_interval.tv_nsec = BACKENDS_PERIOD_NS,
 				     .it_value.tv_nsec = BACKENDS_PERIOD_NS };
-	int epoll = epoll_create1(EPOLL_CLOEXEC), timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	bool more = false; /* the journal has work to go on with at once */
-	int signals, err = 1;
 	sigset_t stop;
+	int err;
 
 	sigemptyset(&stop);
 	sigaddset(&stop, SIGINT);
 	sigaddset(&stop, SIGTERM);
 	sigaddset(&stop, SIGHUP);
-	signals = signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (epoll < 0 || timer < 0 || signals < 0 || timerfd_settime(timer, 0, &period, NULL) ||
-	    poll_add(epoll, timer) || poll_add(epoll, signals) || poll_add(epoll, s->pipe[0]) ||
-	    poll_add(epoll, netlink_fd(s->netlink)) || poll_add(epoll, dataplane_event_fd(s->dataplane)) ||
-	    poll_add(epoll, control_fd(s->control))) {
-		fail("main loop", strerror(errno));
-		goto out;
-	}
-	for (;;) {
-		struct epoll_event ready[8];
-		int n = epoll_wait(epoll, ready, 8, more ? 0 : -1);
-
-		if (n < 0 && errno != EINTR) {
-			fail("main loop", strerror(errno));
-			break;
-		}
-		/* Verdicts first, whatever else is ready. */
-		take_events(s);
-		for (int i = 0; i < n; i++) {
-			int fd = ready[i].data.fd;
-			struct signalfd_siginfo signal;
-			uint64_t ticks;
-
-			if (fd == signals && read(fd, &signal, sizeof(signal)) == sizeof(signal)) {
-				if (signal.ssi_signo != SIGHUP) {
-					err = 0;
-					goto out;
-				}
-				shuntd_reload_asked(s);
-			}
-			if (fd == timer && read(timer, &ticks, sizeof(ticks)) == sizeof(ticks)) {
-				backends_run(s);
-				probes_run(s);
-				rounds_run(s);
-			} else if (fd == netlink_fd(s->netlink))
-				netlink_take(s, epoll);
-			else if (fd == control_fd(s->control))
-				control_run(s->control);
-		}
+	s->signals = signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK);
+	s->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (s->timer < 0 || s->signals < 0 || timerfd_settime(s->timer, 0, &period, NULL))
+		return fail("main loop", strerror(errno));
+	err = loop_add(s->loop, s->timer, on_period, s);
+	err = err ? err : loop_add(s->loop, s->signals, on_signal, s);
+	err = err ? err : loop_add(s->loop, s->pipe[0], on_verdict, s);
+	err = err ? err : loop_add(s->loop, dataplane_event_fd(s->dataplane), on_verdict, s);
+	err = err ? err : loop_add(s->loop, netlink_fd(s->netlink), on_netlink, s);
+	err = err ? err : loop_add(s->loop, control_fd(s->control), on_control, s);
+	while (!err && !s->ending) {
+		err = loop_turn(s->loop, more, on_turn, s);
 		more = journal_run(s->journal);
 		reload_run(s);
 	}
-out:
-	close(epoll);
-	close(timer);
-	close(signals);
-	return err;
+	return err ? fail("main loop", strerror(-err)) : 0;
 }
 
 /* The tick in the kernel, where it can run; it finds nothing to judge before the prober asks. Else the prober judges. */
@@ -213,6 +218,9 @@ static int run(struct shuntd *s)
 
 	if (pipe2(s->pipe, O_CLOEXEC | O_NONBLOCK))
 		return fail("pipe", strerror(errno));
+	err = loop_open(&s->loop);
+	if (err)
+		return fail("main loop", strerror(-err));
 	err = ledger_open(&s->ledger);
 	if (err)
 		return fail("ledger", strerror(-err));
@@ -269,7 +277,7 @@ static int run(struct shuntd *s)
 		   s->detector == DETECTOR_KERNEL ? "detector kernel" : "detector controller",
 		   json_pack("{s:i, s:i, s:i, s:i}", "interfaces", (int)s->config->n_interfaces, "vips",
 			     (int)s->config->n_vips, "backends", (int)s->n_backends, "cpu", cpu));
-	return loop(s);
+	return loop_run(s);
 }
 
 static void stop(struct shuntd *s)
@@ -283,7 +291,10 @@ static void stop(struct shuntd *s)
 	netlink_close(s->netlink);
 	backends_close(s);
 	ledger_close(s->ledger);
+	loop_close(s->loop);
 	free(s->xdp_mode);
+	close(s->timer);
+	close(s->signals);
 	close(s->pipe[0]);
 	close(s->pipe[1]);
 }
@@ -295,7 +306,7 @@ int main(int argc, char **argv)
 						 { "show-config", required_argument, NULL, 's' },
 						 { "help", no_argument, NULL, 'h' },
 						 { 0 } };
-	struct shuntd s = { .config_path = SHUNTD_CONFIG, .pipe = { -1, -1 } };
+	struct shuntd s = { .config_path = SHUNTD_CONFIG, .pipe = { -1, -1 }, .timer = -1, .signals = -1 };
 	struct timespec now;
 	sigset_t handled;
 	char *text, why[512];

@@ -105,6 +105,7 @@ struct shuntd {
 	struct ledger *ledger;
 	struct control *control;
 	struct journal *journal;
+	struct loop *loop; /* parts with descriptors of their own add them: loop.h */
 	/* For showing: sorted by name, owned. By id: NULL where nobody has it; use the functions below. */
 	struct backend_run *
 		*backends; /* n_backends; those that drain because they were removed included, gone ones not */
@@ -129,6 +130,8 @@ struct shuntd {
 		late_seen; /* the newest look: when (0: none yet), rounds and late ones till then */
 	bool confirm; /* the journal fills: VIP_CONFIRM is to be set; journal.c sets it, then calls vips_flags_apply() */
 	char (*xdp_mode)[16]; /* per interface of config: "native" or "generic" */
+	int timer, signals; /* the main loop's period, and what ends it */
+	bool ending; /* set: the main loop ends */
 	int pipe[2]; /* events from the prober's thread, when it judges, and from the checker's */
 	int cpu; /* that asks and evaluates; -1: any */
 	enum config_detector detector; /* the one that runs, after fallback */
