@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """The manual, the help and the completion say what the programs do, all of it and nothing else."""
+import html.parser
 import os
 import pathlib
 import re
@@ -10,6 +11,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("SHUNT_BUILD", ROOT / "build"))
 PAGES = sorted((ROOT / "user/man").iterdir())
+OBJECTS = [path.name[len("shunt-"):-len(".8")] for path in PAGES if path.match("shunt-*.8") and path.name != "shunt-agent.8"]
 
 
 def run(*argv):
@@ -22,14 +24,44 @@ def plain(name):
     return re.sub(r"\s+", " ", re.sub(".\x08", "", run("mandoc", "-Tascii", ROOT / "user/man" / name)))
 
 
+def objects():
+    """{object: one line about it} as the help has them."""
+    return dict(re.findall(r"^  ([a-z]+) +(.*):", run(BUILD / "shunt", "help"), re.M))
+
+
 def commands():
     """{(object, command): arguments} as the help has them."""
-    objects = re.findall(r"^  ([a-z]+) .*:", run(BUILD / "shunt", "help"), re.M)
     found = {}
-    for name in objects:
+    for name in objects():
         for command, arguments in re.findall(rf"^  shunt {name} ([a-z]+) ?(.*)$", run(BUILD / "shunt", "help", name), re.M):
             found[name, command] = arguments
     return found
+
+
+class Items(html.parser.HTMLParser):
+    """items: {section: what its outermost lists tell about}, from a page as HTML."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.items, self.depth, self.into, self.section = {}, 0, None, None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.depth += tag == "dl"
+        if tag == "h1":
+            self.section = dict(attrs)["id"]
+        if tag == "dt" and self.depth == 1:
+            self.into = []
+
+    def handle_endtag(self, tag):
+        self.depth -= tag == "dl"
+        if tag == "dt" and self.into is not None:
+            self.items.setdefault(self.section, []).append(" ".join("".join(self.into).split()))
+            self.into = None
+
+    def handle_data(self, data):
+        if self.into is not None:
+            self.into.append(data)
 
 
 def keys_of(tmp_path, program, text):
@@ -68,10 +100,17 @@ def test_page_is_good_mdoc(path):
     assert run("mandoc", "-Tlint", "-W", "warning", path) == ""
 
 
-def test_every_command_of_the_help_is_in_the_manual_and_no_other():
-    text = (ROOT / "user/man/shunt.8").read_text()
-    documented = re.findall(r"^\.It (?:Xo )?Cm ([a-z]+) ([a-z]+)\b", text.split(".Sh COMMANDS")[1].split(".Ss Values")[0], re.M)
-    assert sorted(documented) == sorted(commands())
+def test_every_object_of_the_help_is_in_the_overview_and_no_other():
+    assert dict(re.findall(r"^\.It Xr shunt-([a-z]+) 8\n(.*)$", (ROOT / "user/man/shunt.8").read_text(), re.M)) == objects()
+    assert sorted(objects()) == OBJECTS
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_page_of_an_object_has_its_commands_with_their_arguments_and_no_other(name):
+    assert re.search(r"^\.Nd (.*)$", (ROOT / f"user/man/shunt-{name}.8").read_text(), re.M)[1] == objects()[name]
+    page = Items(run("mandoc", "-Thtml", ROOT / f"user/man/shunt-{name}.8"))
+    # The help shouts what is to be filled in, the page underlines it.
+    assert page.items["COMMANDS"] == [f"{c} {a.lower()}".strip() for (o, c), a in commands().items() if o == name]
 
 
 def test_options_of_the_help_are_in_the_manual():
@@ -125,7 +164,7 @@ def test_completion_offers_objects_and_commands():
                                    ["event", "show"], ["event", "monitor"], ["config", "reload"]], ids=" ".join)
 def test_completion_offers_the_words_that_a_command_takes(words):
     assert completions(*words, "") == keys_said(*words)
-    manual = plain("shunt.8")
+    manual = plain(f"shunt-{words[0]}.8")
     for word in keys_said(*words):
         assert re.search(rf"\b{word}\b", manual), word
 

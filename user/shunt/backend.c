@@ -241,4 +241,4 @@ static const struct command commands[] = {
 	{ 0 },
 };
 
-const struct object backend_object = { "backend", "servers behind them", commands };
+const struct object backend_object = { "backend", "the servers, and taking one out of service", commands };

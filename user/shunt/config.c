@@ -90,4 +90,4 @@ static const struct command commands[] = {
 	{ 0 },
 };
 
-const struct object config_object = { "config", "configuration", commands };
+const struct object config_object = { "config", "the configuration that runs, and the next one", commands };

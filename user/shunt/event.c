@@ -31,4 +31,4 @@ static const struct command commands[] = {
 	{ 0 },
 };
 
-const struct object event_object = { "event", "changes of state, their reasons and evidence", commands };
+const struct object event_object = { "event", "what happened, and why", commands };

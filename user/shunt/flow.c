@@ -255,4 +255,4 @@ static const struct command commands[] = {
 	{ 0 },
 };
 
-const struct object flow_object = { "flow", "connections and where they go", commands };
+const struct object flow_object = { "flow", "connections, and where they go", commands };

@@ -92,4 +92,4 @@ static const struct command commands[] = {
 	{ 0 },
 };
 
-const struct object probe_object = { "probe", "heartbeats to the backends", commands };
+const struct object probe_object = { "probe", "how the servers are asked, and what they answer", commands };

@@ -39,4 +39,4 @@ static const struct command commands[] = {
 	{ 0 },
 };
 
-const struct object slot_object = { "slot", "shares of the tables", commands };
+const struct object slot_object = { "slot", "the servers' shares of the tables", commands };

@@ -50,4 +50,4 @@ static const struct command commands[] = {
 	{ 0 },
 };
 
-const struct object vip_object = { "vip", "addresses that clients connect to", commands };
+const struct object vip_object = { "vip", "the addresses that clients connect to", commands };
