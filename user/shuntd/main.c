@@ -23,6 +23,7 @@
 #include "shuntd/journal.h"
 #include "shuntd/loop.h"
 #include "shuntd/probes.h"
+#include "shuntd/record.h"
 #include "shuntd/reload.h"
 #include "shuntd/rounds.h"
 #include "shuntd/shuntd.h"
@@ -128,6 +129,7 @@ static void on_period(void *arg)
 	backends_run(s);
 	probes_run(s);
 	rounds_run(s);
+	record_run(s->record);
 }
 
 static void on_signal(void *arg)
@@ -225,6 +227,9 @@ static int run(struct shuntd *s)
 	if (err)
 		return fail("ledger", strerror(-err));
 	ledger_listen(s->ledger, on_ledger, s);
+	err = record_open(&s->record, s);
+	if (err)
+		return fail("record", strerror(-err));
 	s->xdp_mode = calloc(s->config->n_interfaces, sizeof(*s->xdp_mode));
 	err = s->xdp_mode ? netlink_open(&s->netlink, on_change, s) : -ENOMEM;
 	if (err)
@@ -290,6 +295,7 @@ static void stop(struct shuntd *s)
 	dataplane_close(s->dataplane);
 	netlink_close(s->netlink);
 	backends_close(s);
+	record_close(s->record);
 	ledger_close(s->ledger);
 	loop_close(s->loop);
 	free(s->xdp_mode);

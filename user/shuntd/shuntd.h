@@ -103,6 +103,7 @@ struct shuntd {
 	struct prober *prober;
 	struct checker *checker;
 	struct ledger *ledger;
+	struct record *record;
 	struct control *control;
 	struct journal *journal;
 	struct loop *loop; /* parts with descriptors of their own add them: loop.h */
