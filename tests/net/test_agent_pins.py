@@ -341,12 +341,17 @@ def test_second_agent_on_the_same_directory_is_refused(scene):
 FOREIGN = ["xdp", "obj", BUILD / "bpf/plug.bpf.o", "program", "port_ingress"]
 
 
+def occupant(scene):
+    """Number of the program on the interface."""
+    return json.loads(scene.host.run("bpftool", "-j", "net", "show"))[0]["xdp"][0]["id"]
+
+
 def test_program_of_somebody_else_stays_and_is_named(scene):
     scene.host.run("ip", "link", "set", "dev", "eth0", *FOREIGN)
     try:
         scene.agent_start(ENGINE, wait=False)
         assert scene.agent.wait(10) == 1
-        assert "(port_ingress) is already attached there and shunt-agent does not replace it" in scene.log()
+        assert f"XDP program {occupant(scene)} is already attached there and shunt-agent does not replace it" in scene.log()
         assert "xdp" in scene.host.run("ip", "link", "show", "eth0") and scene.pinned() is None
     finally:
         scene.host.run("ip", "link", "set", "dev", "eth0", "xdp", "off")
@@ -377,7 +382,7 @@ def test_program_that_somebody_replaced_is_missed_until_there_is_room_again(scen
     scene.host.run("ip", "link", "set", "dev", "eth0", *FOREIGN)
     try:
         scene.agent.send_signal(signal.SIGCONT)
-        wait_for(lambda: "(port_ingress) is already attached there" in scene.log(), "the foreign program's name")
+        wait_for(lambda: f"XDP program {occupant(scene)} is already attached there" in scene.log(), "the foreign program's number")
         assert "interface eth0: not attached: XDP program" in scene.command("status")
     finally:
         scene.host.run("ip", "link", "set", "dev", "eth0", "xdp", "off")

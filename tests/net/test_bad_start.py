@@ -73,9 +73,14 @@ def test_shuntd_refuses_a_file_that_is_not_there(cluster):
     assert "absent.yaml" in done.stderr
 
 
-@pytest.mark.parametrize("missing", ["-all", "-sys_admin,-bpf", "-net_admin,-sys_admin"])
+def without(missing):
+    """Before a command line: these capabilities are none of its."""
+    return "setpriv", f"--bounding-set=-{missing}", f"--inh-caps=-{missing}"
+
+
+@pytest.mark.parametrize("missing", ["all", "bpf", "net_admin", "net_raw", "perfmon", "sys_nice", "ipc_lock"])
 def test_shuntd_names_the_privilege_it_misses(cluster, missing):
-    refused(cluster, cluster.config(), "CAP_", before=("setpriv", f"--bounding-set={missing}", f"--inh-caps={missing}"))
+    refused(cluster, cluster.config(), "CAP_" + missing.upper().replace("ALL", ""), before=without(missing))
 
 
 def test_a_second_shuntd_on_an_interface_is_refused_and_the_first_goes_on(cluster):
@@ -117,3 +122,12 @@ def test_the_agent_refuses(cluster, fault):
     for word in words:
         assert word in done.stderr
     assert "xdp" not in host.run("ip", "link", "show", "eth0")
+
+
+@pytest.mark.parametrize("missing", ["bpf", "net_admin", "perfmon"])
+def test_the_agent_names_the_privilege_it_misses(cluster, missing):
+    host = cluster.backends[0]
+    path = cluster.write("agent.yaml", f"interfaces: [eth0]\npin: none\ncontrol: {{socket: {cluster.agent_socket(host)}}}\n")
+    done = host.try_run(*without(missing), cluster.build / "shunt-agent", "-f", path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+    assert f"CAP_{missing.upper()}" in done.stderr

@@ -15,14 +15,13 @@
 #include <bpf/libbpf.h>
 
 #define RETRY_NS 1000000000ULL /* chosen */
-#define PROGRAM_NAME "shunt_agent" /* bpf/agent.bpf.c */
 
 struct place {
 	const char *name;
 	unsigned ifindex;
 	int link; /* -1: our program isn't there, because of `why` */
 	bool found; /* the link was pinned by an earlier run, and still has that one's program */
-	char why[160];
+	char why[256];
 };
 
 struct attach {
@@ -51,29 +50,18 @@ static unsigned link_ifindex(int link, __u32 *program)
 	return info.xdp.ifindex;
 }
 
-/* Who is there, since we can't be: `p->why`. */
-static void occupant_name(struct place *p)
+/* Who is there, since we can't be: `p->why`. The program's name is for those with CAP_SYS_ADMIN, which an agent has no use for. */
+static void occupant_tell(struct place *p)
 {
-	struct bpf_prog_info info = { 0 };
-	__u32 id = 0, length = sizeof(info);
-	int fd;
+	__u32 id = 0;
 
 	if (bpf_xdp_query_id((int)p->ifindex, 0, &id))
 		id = 0;
-	fd = id ? bpf_prog_get_fd_by_id(id) : -1;
-	if (fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &length))
-		*info.name = 0;
-	if (fd >= 0)
-		close(fd);
-	if (!strcmp(info.name, PROGRAM_NAME))
-		snprintf(p->why, sizeof(p->why),
-			 "another shunt-agent's XDP program %u is attached there: is it running, or was it killed and"
-			 " 'pin' named another directory?",
-			 id);
-	else
-		snprintf(p->why, sizeof(p->why),
-			 "XDP program %u (%s) is already attached there and shunt-agent does not replace it", id,
-			 *info.name ? info.name : "of unknown name");
+	snprintf(p->why, sizeof(p->why),
+		 "XDP program %u is already attached there and shunt-agent does not replace it: somebody else's "
+		 "(bpftool prog"
+		 " show id %u), or of an agent that runs, or that was killed when 'pin' named another directory",
+		 id, id);
 }
 
 /* 0, or -1 and `p->why`. */
@@ -93,7 +81,7 @@ static int place_attach(struct place *p, int program_fd)
 		link = bpf_link_create(program_fd, (int)p->ifindex, BPF_XDP, &opts);
 	}
 	if (link == -EBUSY || link == -EEXIST)
-		occupant_name(p);
+		occupant_tell(p);
 	else if (link < 0)
 		snprintf(p->why, sizeof(p->why), "%s", strerror(-link));
 	if (link < 0)

@@ -34,6 +34,7 @@
 #include "agent/pins.h"
 #include "agent/vips.h"
 #include "agent/watch.h"
+#include "common/privileges.h"
 #include "core/config.h"
 #include "shunt/agent.h"
 #include "shunt/heartbeat.h"
@@ -44,6 +45,13 @@
 #define WORD_PERIOD_MS 20 /* how often the agent says that it lives and looks at its engine, chosen */
 #define SETTLE_TURNS 150 /* chosen: no engine is waited for longer before what an earlier agent left is replaced */
 #define ASKING_NS 10000000000ULL /* a balancer of another version that was silent for so long is gone, chosen */
+
+/* What it works with: maps; XDP links and addresses. */
+#define PRIVILEGES (PRIVILEGE(BPF) | PRIVILEGE(NET_ADMIN))
+/* And to find the engine by its port: other users' /proc/PID/fd. */
+#define PRIVILEGES_PORT (PRIVILEGE(SYS_PTRACE) | PRIVILEGE(DAC_READ_SEARCH))
+/* And to start: programs that add to pointers or read kernel memory, the group of a socket. */
+#define PRIVILEGES_START (PRIVILEGES | PRIVILEGES_PORT | PRIVILEGE(PERFMON) | PRIVILEGE(CHOWN) | PRIVILEGE(SETPCAP))
 
 static const char usage[] =
 	"usage: shunt-agent [-f FILE]          run with this configuration (default " AGENT_CONFIG ")\n"
@@ -427,6 +435,7 @@ static int run(struct agent *a)
 {
 	uint32_t incarnation;
 	sigset_t signals;
+	int err;
 
 	/* From here on an end in good order is one that leaves nothing pinned. */
 	sigemptyset(&signals);
@@ -439,6 +448,8 @@ static int run(struct agent *a)
 	if (pins_open(&a->pins, a->config->pin, incarnation))
 		return fail(a->config->pin, "another shunt-agent has this directory, expected one of its own in 'pin'");
 	before_open(&a->before, &a->pins);
+	if (!privileges_have(PRIVILEGE(PERFMON)))
+		return fail("not allowed to load BPF programs that add to pointers", "CAP_PERFMON is needed");
 	if (program_load(a))
 		return 1;
 	a->word->incarnation = incarnation;
@@ -449,7 +460,10 @@ static int run(struct agent *a)
 	    vips_setup(a->config->vips, a->config->n_vips, (const char(*)[IF_NAMESIZE])a->config->interfaces,
 		       a->config->n_interfaces, &a->vips))
 		return 1; /* said there */
-	return take_over(a) ? 1 : loop(a, &signals);
+	if (take_over(a))
+		return 1;
+	err = privileges_keep(PRIVILEGES | (a->config->engine.by == ENGINE_BY_PORT ? PRIVILEGES_PORT : 0));
+	return err ? fail("cannot give up privileges", strerror(-err)) : loop(a, &signals);
 }
 
 static void agent_stop(struct agent *a)
@@ -543,6 +557,10 @@ int main(int argc, char **argv)
 		fputs(usage, stderr);
 		return 2;
 	}
+	/* Before anything is read, so that a file that can't be read again is no surprise then. */
+	err = mode == 'f' ? privileges_keep(PRIVILEGES_START) : 0;
+	if (err)
+		return fail("cannot give up privileges", strerror(-err));
 	a.config = config_load(a.config_path);
 	if (!a.config)
 		return 1;

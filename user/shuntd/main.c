@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/privileges.h"
 #include "shuntd/backends.h"
 #include "shuntd/checker.h"
 #include "shuntd/control.h"
@@ -29,6 +30,12 @@
 #include "shuntd/shuntd.h"
 
 #define SHUNTD_CONFIG "/etc/shunt/shunt.yaml"
+
+/* What it works with: maps, XDP links, neighbours, raw packets, the prober's priority, pages that stay in memory. */
+#define PRIVILEGES \
+	(PRIVILEGE(BPF) | PRIVILEGE(NET_ADMIN) | PRIVILEGE(NET_RAW) | PRIVILEGE(SYS_NICE) | PRIVILEGE(IPC_LOCK))
+/* And to start: programs that add to pointers, the group of the socket. */
+#define PRIVILEGES_START (PRIVILEGES | PRIVILEGE(PERFMON) | PRIVILEGE(CHOWN) | PRIVILEGE(SETPCAP))
 
 static const char usage[] = "usage: shuntd [-f FILE]          run with this configuration (default " SHUNTD_CONFIG ")\n"
 			    "       shuntd --check FILE       say what is wrong with it, or nothing\n"
@@ -246,6 +253,8 @@ static int run(struct shuntd *s)
 		return fail("getrandom", strerror(errno));
 	if (config_keys(&s->keys, s->config, line, sizeof(line)))
 		return fail(NULL, line);
+	if (!privileges_have(PRIVILEGE(PERFMON)))
+		return fail("not allowed to load BPF programs that add to pointers", "CAP_PERFMON is needed");
 	if (dataplane_open(&s->dataplane, &dataplane, &why))
 		return fail(NULL, why);
 	err = dataplane_set_keys(s->dataplane, &s->keys);
@@ -266,6 +275,9 @@ static int run(struct shuntd *s)
 		return 1;
 	if (mlockall(MCL_CURRENT | MCL_FUTURE))
 		return fail("not allowed to lock memory", "CAP_IPC_LOCK is needed");
+	err = privileges_keep(PRIVILEGES);
+	if (err)
+		return fail("cannot give up privileges", strerror(-err));
 	prober.detector = dataplane_detector(s->dataplane);
 	prober.sessions = dataplane_sessions(s->dataplane);
 	prober.backends = dataplane_backends(s->dataplane);
@@ -334,6 +346,10 @@ int main(int argc, char **argv)
 		fputs(usage, stderr);
 		return 2;
 	}
+	/* Before anything is read, so that a file that a reload couldn't read is no surprise then. */
+	err = mode == 'f' ? privileges_keep(PRIVILEGES_START) : 0;
+	if (err)
+		return fail("cannot give up privileges", strerror(-err));
 	err = config_load(&s.config, s.config_path, why, sizeof(why));
 	if (err) {
 		fprintf(stderr, "%s%s\n", err == -EINVAL ? "" : "shuntd: ", why);
