@@ -29,7 +29,7 @@ BENCH := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(wildcard tests/benc
 LIBTOOLS := $(patsubst tests/lib/%.c,$(BUILD)/tests/lib/%,$(filter-out %.bpf.c,$(wildcard tests/lib/*.c)))
 
 SKELS := $(patsubst bpf/%.bpf.c,$(BUILD)/skel/%.skel.h,$(BPF)) \
-	$(foreach b,$(TEST_BPF),$(BUILD)/skel/$(notdir $(b:.bpf.c=.skel.h)))
+	$(foreach b,$(TEST_BPF),$(BUILD)/skel/$(notdir $(b:.bpf.c=.skel.h))) $(BUILD)/skel/page.h
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
 .PHONY: all help demo check check-kernels bench bench-bfd bench-datapath bench-failover bench-faults bench-flows bench-tables lint install clean tests
@@ -63,6 +63,11 @@ $(BUILD)/skel/%.skel.h: $(BUILD)/bpf/%.bpf.o
 	@mkdir -p $(@D)
 	@bpftool gen skeleton $< name $(subst -,_,$*)_bpf > $@
 
+# ---- the status page ----
+$(BUILD)/skel/page.h: user/shuntd/page.html tools/page
+	@mkdir -p $(@D)
+	@tools/page $< >$@
+
 # ---- programs ----
 $(BUILD)/obj/%.o: %.c | $(BUILD)/.deps-build $(SKELS)
 	@mkdir -p $(@D)
@@ -70,7 +75,7 @@ $(BUILD)/obj/%.o: %.c | $(BUILD)/.deps-build $(SKELS)
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/shuntd: $(call obj,$(SHUNTD) $(COMMON) $(CORE))
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) $^ -lbpf -lelf -lz -lmnl -ljansson -lyaml -lcurl -lpthread -o $@
+	$(Q)$(CC) $(LDFLAGS) $^ -lbpf -lelf -lz -lmnl -ljansson -lyaml -lcurl -lmicrohttpd -lpthread -o $@
 $(BUILD)/shunt-agent: $(call obj,$(AGENT) $(COMMON) $(CORE))
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -lbpf -lelf -lz -lmnl -lyaml -lcurl -o $@
@@ -89,7 +94,7 @@ $(BUILD)/tests/unit/%: $(BUILD)/san/tests/unit/%.o $(patsubst %.c,$(BUILD)/san/%
 	$(call say,LD)
 	$(Q)$(CC) $(SAN) $^ -lcmocka -lyaml -ljansson -lm -o $@
 # The control socket has nothing of the kernel in it: its hostile clients are met here.
-$(BUILD)/tests/unit/control_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,control answer answer_flow answer_probe ledger shuntd)
+$(BUILD)/tests/unit/control_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,control answer answer_flow answer_probe ledger metrics shuntd)
 # The journal on plain memory: the dataplane and the sockets are the test's.
 $(BUILD)/tests/unit/journal_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,journal shuntd)
 $(PACKET): $(BUILD)/tests/packet/%: $(BUILD)/obj/tests/packet/%.o \

@@ -25,7 +25,7 @@
  *                                                     args {"name","within_ns":N}: what is left by then is reset. Not
  *                   waited for: `backend show` tells how it goes. notes: what is unusual about it
  *   backend undrain the same                          args {"name"}
- *   probe show    [{backend,address,check,interval_us,configured_interval_us,state,verdict,since_ns,evidence,hold_us,
+ *   probe show    [{backend,pool,address,check,interval_us,configured_interval_us,state,verdict,since_ns,evidence,hold_us,
  *                   hold_left_us,rounds_asked,answers,too_late,loss_permille,rounds_to_convict,rtt_us,last_answer_us,window_us,
  *                   window_asked,window_answers,window_loss_permille,rtt_p50_us,rtt_p99_us,engine,full,in_flight,queued,
  *                   agent_age_us,agent_version}]      args {"name"} of the backend
@@ -36,14 +36,15 @@
  *                   multiplier where rounds get lost; rtt_us: of the newest answer; window_us: what follows is of this time only, 10 to 20 s;
  *                   rtt_p50_us, rtt_p99_us: up to 25 % too high; full: it takes no more requests; in_flight, queued:
  *                   requests, as its agent says; agent_version: of the probe's layout, another than ours says nothing more
- *   stats show    {uptime_s,detector,interfaces:[{name,mode}],probe:{interval_us,multiplier,round,rounds_late,
+ *   stats show    {now_ns,uptime_s,detector,interfaces:[{name,mode}],probe:{interval_us,multiplier,round,rounds_late,
  *                   rounds_skipped,send_errors,late_max_us,ticks,tick_late_max_us,suspect_since_ns,
  *                   configured_interval_us,round_cost_us},
- *                  flows:{capacity,opened,full,looked_up,policed},reasons:[{name,action,packets,meaning}]}
+ *                  flows:{capacity,in_use,opened,full,looked_up,policed},reasons:[{name,action,packets,meaning}]}
  *                   interval_us: in force; longer than configured_interval_us where that can't be kept;
  *                   round_cost_us: what sending a round takes; suspect_since_ns: all silent and no witness since then,
- *                   null: no. flows: entries of the journal, flows recorded, flows not recorded because it was full,
+ *                   null: no. flows: entries of the journal, those in use as far as is known, flows recorded, flows not recorded because it was full,
  *                   packets looked up, SYNs above their limit
+ *   stats metrics {text}                                             all figures as OpenMetrics 1.0
  *   slot show     [{pool,slots,backend,owner,heir}]: how many of its pool's slots a backend has    args {"pool"}
  *                   with args {"pool","slot":N}: {pool,slot,owner,heir,succession:[name, ...]}, owner first
  *   event show    [event], oldest first                              args {"from":N}: number N and later ones

@@ -32,6 +32,8 @@
 #include "shuntd/checker.h"
 #include "shuntd/control.h"
 #include "shuntd/journal.h"
+#include "shuntd/probes.h"
+#include "shuntd/record.h"
 #include "shuntd/reload.h"
 
 #define DEADLINE_MS 20000 /* for what must happen; nothing here waits for time to pass, but for patience to end */
@@ -164,6 +166,30 @@ int dataplane_flow_find(struct dataplane *dp, const struct flow_key *key, uint32
 		if (!memcmp(&flows[*entry].key, key, sizeof(*key)))
 			return 0;
 	return -ENOENT;
+}
+
+uint64_t journal_in_use(const struct journal *journal)
+{
+	(void)journal;
+	return 1234;
+}
+
+/* All of them took less than 100 us, but one. */
+void probes_round_trips(const struct shuntd *s, const struct backend_run *b, uint64_t counts[ROUND_TRIP_BUCKETS])
+{
+	(void)s;
+	memset(counts, 0, ROUND_TRIP_BUCKETS * sizeof(*counts));
+	counts[round_trip_bucket(90000)] = b->id;
+	counts[ROUND_TRIP_BUCKETS - 1] = 1;
+}
+
+bool record_histogram(const struct record *record, unsigned i, struct record_histogram *out)
+{
+	static struct histogram times;
+
+	(void)record;
+	*out = (struct record_histogram){ i ? "steering" : "detection", "", i ? NULL : "silent", &times };
+	return i < 2;
 }
 
 /* ---- what the daemon's other parts were told ---- */
@@ -560,12 +586,15 @@ static void every_key_of_the_contract_is_in_its_result(void **state)
 		{ "{\"object\":\"backend\",\"command\":\"undrain\",\"args\":{\"name\":\"gpu1\"}}",
 		  "name state live notes text draining deadline_us drained cut" },
 		{ "{\"object\":\"probe\",\"command\":\"show\"}",
-		  "backend address check interval_us configured_interval_us state verdict since_ns evidence hold_us "
+		  "backend pool address check interval_us configured_interval_us state verdict since_ns evidence "
+		  "hold_us "
 		  "hold_left_us rounds_asked answers too_late loss_permille rounds_to_convict rtt_us last_answer_us "
 		  "window_us window_asked "
 		  "window_answers window_loss_permille rtt_p50_us rtt_p99_us engine full in_flight queued agent_age_us "
 		  "agent_version" },
-		{ "{\"object\":\"stats\",\"command\":\"show\"}", "uptime_s detector interfaces probe flows reasons" },
+		{ "{\"object\":\"stats\",\"command\":\"show\"}",
+		  "now_ns uptime_s detector interfaces probe flows reasons" },
+		{ "{\"object\":\"stats\",\"command\":\"metrics\"}", "text" },
 		{ "{\"object\":\"slot\",\"command\":\"show\"}", "pool slots backend owner heir" },
 		{ "{\"object\":\"slot\",\"command\":\"show\",\"args\":{\"pool\":\"gpus\",\"slot\":250}}",
 		  "pool slot owner heir succession" },
@@ -701,6 +730,79 @@ static void probe_shows_loss_round_trips_and_the_agents_word(void **state)
 	assert_true(json_is_null(json_object_get(object, "agent_age_us")));
 	assert_string_equal(json_string_value(json_object_get(json_object_get(object, "evidence"), "witness")), "gpu1");
 	json_decref(reply);
+}
+
+/* The text, to be freed. */
+static char *metrics_ask(void)
+{
+	json_t *reply = ask("{\"object\":\"stats\",\"command\":\"metrics\"}");
+	const char *text = json_string_value(json_object_get(json_object_get(reply, "result"), "text"));
+	char *copy = text ? strdup(text) : NULL;
+
+	assert_non_null(copy);
+	json_decref(reply);
+	return copy;
+}
+
+static void assert_has_line(const char *text, const char *line)
+{
+	const char *at = strstr(text, line);
+
+	if (!at || (at != text && at[-1] != '\n') || at[strlen(line)] != '\n')
+		fail_msg("no line: %s", line);
+}
+
+static void metrics_are_what_show_tells_in_base_units(void **state)
+{
+	static const char *const lines[] = {
+		"# TYPE shunt_vip_bytes counter",
+		"# UNIT shunt_vip_bytes bytes",
+		"shunt_vip_bytes_total{vip=\"chat\",pool=\"gpus\"} 6000",
+		"shunt_vip_info{vip=\"every\",pool=\"gpus\",address=\"203.0.113.10\",protocol=\"tcp\",port=\"0\",hash="
+		"\"5tuple\",on_failure=\"reset\"} 1",
+		"shunt_backend_state{backend=\"old\",pool=\"spare\",state=\"up\"} 1",
+		"shunt_backend_state{backend=\"old\",pool=\"spare\",state=\"down\"} 0",
+		"shunt_backend_packets_total{backend=\"gpu2\",pool=\"gpus\"} 1002",
+		"shunt_packets_total{reason=\"REDIRECTED\",action=\"REDIRECT\"} 1",
+		"shunt_journal_used 1234",
+		"shunt_prober_interval_seconds 0.0001",
+		"shunt_self_suspect 0",
+		"shunt_interface_info{interface=\"eth1\",mode=\"generic\"} 1",
+		"# TYPE shunt_probe_round_trip_seconds histogram",
+		"shunt_probe_round_trip_seconds_bucket{backend=\"gpu3\",pool=\"gpus\",le=\"6.5536e-05\"} 0",
+		"shunt_probe_round_trip_seconds_bucket{backend=\"gpu3\",pool=\"gpus\",le=\"0.000131072\"} 3",
+		"shunt_probe_round_trip_seconds_bucket{backend=\"gpu3\",pool=\"gpus\",le=\"+Inf\"} 4",
+		"shunt_probe_round_trip_seconds_count{backend=\"gpu3\",pool=\"gpus\"} 4",
+		"shunt_detection_seconds_bucket{verdict=\"silent\",le=\"+Inf\"} 0",
+		"shunt_steering_seconds_count 0",
+		"# EOF",
+	};
+	char *text = metrics_ask();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++)
+		assert_has_line(text, lines[i]);
+	assert_null(strstr(text, "shunt_backend_verdict_age_seconds")); /* nobody knows since when */
+	free(text);
+	traffic_error = -EIO;
+	text = metrics_ask();
+	assert_null(strstr(text, "shunt_vip_bytes"));
+	free(text);
+}
+
+static void of_two_backends_of_a_name_metrics_have_the_one_that_stays(void **state)
+{
+	struct config_backend conf = rig.s.backends[0]->conf;
+	struct backend_run *after = backend_run_add(&rig.s, &conf, rig.s.backends[0]->pool);
+	char *text;
+
+	(void)state;
+	backend_by_id(&rig.s, 1)->draining = VERDICT_REMOVED;
+	text = metrics_ask();
+	assert_null(strstr(text, "shunt_backend_packets_total{backend=\"gpu1\",pool=\"gpus\"} 1001\n"));
+	assert_int_equal(after->id, 5);
+	assert_has_line(text, "shunt_backend_packets_total{backend=\"gpu1\",pool=\"gpus\"} 1005");
+	free(text);
 }
 
 static void of_an_agent_of_another_version_the_version_alone_is_shown(void **state)
@@ -1817,6 +1919,8 @@ int main(void)
 		RIG_TEST(unknown_values_are_null),
 		RIG_TEST(a_backend_that_is_down_shows_its_hold),
 		RIG_TEST(probe_shows_loss_round_trips_and_the_agents_word),
+		RIG_TEST(metrics_are_what_show_tells_in_base_units),
+		RIG_TEST(of_two_backends_of_a_name_metrics_have_the_one_that_stays),
 		RIG_TEST(of_an_agent_of_another_version_the_version_alone_is_shown),
 		RIG_TEST(slot_counts_add_up_to_the_pools_slots),
 		RIG_TEST(shown_configuration_parses_again),

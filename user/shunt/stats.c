@@ -58,6 +58,10 @@ static const struct view views[] = {
 	{ SHAPE_TABLE, "reasons", reason_columns, "packets" }, { 0 },
 };
 
+static const struct column metrics_columns[] = { { "text", NULL, 0 }, { NULL, NULL, 0 } };
+
+static const struct view metrics_views[] = { { SHAPE_TEXT, NULL, metrics_columns, NULL }, { 0 } };
+
 static int stats_show(struct call *call)
 {
 	json_t *result, *total, *flows;
@@ -80,9 +84,15 @@ static int stats_show(struct call *call)
 	return code;
 }
 
+static int stats_metrics(struct call *call)
+{
+	return request_show(call, "stats", "metrics", NULL, metrics_views);
+}
+
 static const struct command commands[] = {
 	{ "show", "", "packets by reason (JSON: also those with none), flows, probes, detector", stats_show, 0, 0,
 	  NULL },
+	{ "metrics", "", "all figures as OpenMetrics, as Prometheus reads them", stats_metrics, 0, 0, NULL },
 	{ 0 },
 };
 

@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "shuntd/backends.h"
+#include "shuntd/journal.h"
 #include "shuntd/reload.h"
 
 /* ---- refusals ---- */
@@ -136,7 +137,7 @@ static json_t *syn_limit_json(const struct config_syn_limit *limit)
 			 "prefix", limit->prefix, "action", limit->action == SYN_LIMIT_DROP ? "drop" : "count");
 }
 
-static json_t *vip_json(const struct shuntd *s, const struct vip_run *run)
+json_t *vip_json(const struct shuntd *s, const struct vip_run *run)
 {
 	const struct config_vip *v = &run->conf;
 	struct traffic t;
@@ -210,7 +211,7 @@ void hold_set(json_t *o, const struct shuntd *s, const struct backend_run *b)
 				    : json_null());
 }
 
-static json_t *backend_json(const struct shuntd *s, const struct backend_run *b)
+json_t *backend_json(const struct shuntd *s, const struct backend_run *b)
 {
 	const struct backend *record = &dataplane_backends(s->dataplane)[b->id];
 	const struct nexthop *hop = &b->nexthop;
@@ -392,10 +393,11 @@ static json_t *flows_json(const struct shuntd *s)
 	struct flow_stats stats = { 0 };
 	bool known = !dataplane_flow_stats(s->dataplane, &stats);
 
-	return json_pack("{s:I, s:o, s:o, s:o, s:o}", "capacity",
-			 (json_int_t)dataplane_journal_state(s->dataplane)->capacity, "opened",
-			 integer_or_null(known, stats.opened), "full", integer_or_null(known, stats.full), "looked_up",
-			 integer_or_null(known, stats.looked_up), "policed", integer_or_null(known, stats.policed));
+	return json_pack("{s:I, s:I, s:o, s:o, s:o, s:o}", "capacity",
+			 (json_int_t)dataplane_journal_state(s->dataplane)->capacity, "in_use",
+			 (json_int_t)journal_in_use(s->journal), "opened", integer_or_null(known, stats.opened), "full",
+			 integer_or_null(known, stats.full), "looked_up", integer_or_null(known, stats.looked_up),
+			 "policed", integer_or_null(known, stats.policed));
 }
 
 static json_t *stats_show(struct request *r)
@@ -420,7 +422,7 @@ static json_t *stats_show(struct request *r)
 			  integer_or_null(suspect_ns, suspect_ns));
 	json_object_set_new(probe, "configured_interval_us", interval_json(s->config->probe_interval_ns));
 	json_object_set_new(probe, "round_cost_us", prober ? us_json(prober->round_ns) : json_null());
-	return json_pack("{s:I, s:s, s:o, s:o, s:o, s:o}", "uptime_s",
+	return json_pack("{s:I, s:I, s:s, s:o, s:o, s:o, s:o}", "now_ns", (json_int_t)now_ns(), "uptime_s",
 			 (json_int_t)((now_ns() - s->started_ns) / 1000000000), "detector",
 			 s->detector == DETECTOR_KERNEL ? "kernel" : "controller", "interfaces", interfaces, "probe",
 			 probe, "flows", flows_json(s), "reasons", reasons_json(s));
@@ -585,6 +587,7 @@ static const struct command {
 	{ "backend", "undrain", true, backend_undrain, { { "name", JSON_STRING } } },
 	{ "probe", "show", false, probe_show, { { "name", JSON_STRING } } },
 	{ "stats", "show", false, stats_show, { { NULL, 0 } } },
+	{ "stats", "metrics", false, stats_metrics, { { NULL, 0 } } },
 	{ "slot", "show", false, slot_show, { { "pool", JSON_STRING }, { "slot", JSON_INTEGER } } },
 	{ "event", "show", false, event_show, { { "from", JSON_INTEGER } } },
 	{ "event", "monitor", false, event_monitor, { { "from", JSON_INTEGER } } },
@@ -641,25 +644,35 @@ static bool arguments_fit(struct request *r, const struct command *command)
 	return true;
 }
 
-json_t *answer(struct request *r, const char *line, size_t length)
+json_t *answer_arguments(const char *object, const char *name, json_t *words)
 {
-	const char *object = NULL, *name = NULL;
+	struct request unused = { 0 };
+	const struct command *command = command_find(&unused, object, name);
+	json_t *args = json_copy(words), *value;
+	const char *key;
+
+	json_object_foreach(words, key, value)
+	{
+		const struct argument *a = command ? command->arguments : NULL;
+		const char *text = json_string_value(value);
+
+		while (a && a->name && strcmp(a->name, key))
+			a++;
+		if (a && a->name && a->type == JSON_INTEGER && *text && strspn(text, "0123456789") == strlen(text))
+			json_object_set_new(args, key, json_integer(strtoll(text, NULL, 10)));
+		if (a && a->name && a->type == JSON_TRUE && !strcmp(text, "true"))
+			json_object_set_new(args, key, json_true());
+	}
+	return args;
+}
+
+json_t *answer_command(struct request *r, const char *object, const char *name, const json_t *args)
+{
 	const struct command *command;
-	json_t *message, *args = NULL, *result = NULL;
-	json_error_t error;
+	json_t *result = NULL;
 
 	r->code = CONTROL_DONE;
 	r->monitor = false;
-	message = json_loadb(line, length, JSON_REJECT_DUPLICATES, &error);
-	if (!message)
-		return refuse(r, CONTROL_MISUSE, "a request is one JSON object on one line: column %d cannot be read",
-			      error.column);
-	if (json_unpack(message, "{s:s, s:s, s?o!}", "object", &object, "command", &name, "args", &args) ||
-	    (args && !json_is_object(args))) {
-		refuse(r, CONTROL_MISUSE,
-		       "a request has \"object\" and \"command\", two strings, and may have \"args\", an object");
-		goto out;
-	}
 	r->args = args;
 	command = command_find(r, object, name);
 	if (!command || !arguments_fit(r, command))
@@ -673,6 +686,25 @@ json_t *answer(struct request *r, const char *line, size_t length)
 		refuse(r, CONTROL_REFUSED, "out of memory");
 out:
 	r->args = NULL;
+	return result;
+}
+
+json_t *answer(struct request *r, const char *line, size_t length)
+{
+	const char *object = NULL, *name = NULL;
+	json_t *message, *args = NULL, *result = NULL;
+	json_error_t error;
+
+	message = json_loadb(line, length, JSON_REJECT_DUPLICATES, &error);
+	if (!message)
+		return refuse(r, CONTROL_MISUSE, "a request is one JSON object on one line: column %d cannot be read",
+			      error.column);
+	if (json_unpack(message, "{s:s, s:s, s?o!}", "object", &object, "command", &name, "args", &args) ||
+	    (args && !json_is_object(args)))
+		refuse(r, CONTROL_MISUSE,
+		       "a request has \"object\" and \"command\", two strings, and may have \"args\", an object");
+	else
+		result = answer_command(r, object, name, args);
 	json_decref(message);
 	return result;
 }

@@ -29,6 +29,18 @@ struct request {
  */
 json_t *answer(struct request *request, const char *line, size_t length);
 
+/* The same for a command that was read already; args: an object or NULL, borrowed. */
+json_t *answer_command(struct request *request, const char *object, const char *command, const json_t *args);
+
+/* Arguments of a command that are all strings, as a URL has them, as what the command takes. A new object. */
+json_t *answer_arguments(const char *object, const char *command, json_t *words);
+
+/* ---- one object of an answer ---- */
+
+json_t *vip_json(const struct shuntd *shuntd, const struct vip_run *vip);
+json_t *backend_json(const struct shuntd *shuntd, const struct backend_run *backend);
+json_t *probe_json(const struct shuntd *shuntd, const struct backend_run *backend);
+
 /* ---- between answer.c, answer_flow.c and answer_probe.c ---- */
 
 /* Fill the refusal; returns NULL, so that a command can end with it. */
@@ -58,6 +70,7 @@ const char *backend_name(const struct shuntd *shuntd, uint16_t id); /* NULL for 
 const char *on_failure_name(enum on_failure on_failure);
 
 json_t *probe_show(struct request *request);
+json_t *stats_metrics(struct request *request); /* metrics.c */
 json_t *flow_where(struct request *request);
 json_t *flow_show(struct request *request);
 json_t *flow_count(struct request *request);

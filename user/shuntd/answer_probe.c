@@ -85,13 +85,13 @@ static json_t *check_json(const struct shuntd *s, const struct backend_run *b)
 	return json_pack("{s:s, s:s}", "type", check_name(b->conf.check.type), "text", text);
 }
 
-static json_t *probe_json(const struct shuntd *s, const struct backend_run *b)
+json_t *probe_json(const struct shuntd *s, const struct backend_run *b)
 {
 	uint32_t word = backend_word(s, b->id);
 	struct timespec t;
-	json_t *o = json_pack("{s:s, s:o, s:o, s:o, s:o, s:s, s:s, s:o, s:o}", "backend", b->conf.name, "address",
-			      address_json(&b->conf.address), "check", check_json(s, b), "interval_us",
-			      interval_json(s->pace.interval_ns), "configured_interval_us",
+	json_t *o = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:s, s:o, s:o}", "backend", b->conf.name, "pool",
+			      b->pool->name, "address", address_json(&b->conf.address), "check", check_json(s, b),
+			      "interval_us", interval_json(s->pace.interval_ns), "configured_interval_us",
 			      interval_json(s->config->probe_interval_ns), "state", backend_state_name(word), "verdict",
 			      backend_verdict_name(word), "since_ns", integer_or_null(b->since_ns, b->since_ns),
 			      "evidence", b->evidence ? json_incref(b->evidence) : json_null());

@@ -264,7 +264,7 @@ static enum sweep sweep_decide(const struct journal *j, const struct flow *f, ui
 }
 
 /* Entries in use now, as far as is known: what the pass before counted, and those taken for the first time since. */
-static uint64_t entries_in_use(const struct journal *j)
+uint64_t journal_in_use(const struct journal *j)
 {
 	return (uint64_t)j->in_use + entries_used(j) - j->used_then;
 }
@@ -276,7 +276,7 @@ static void pressure_set(struct journal *j, bool on)
 	j->pressure_ns = on ? now_ns() : 0; /* flows opened from here on are confirmed by their next packet */
 	ledger_add(j->shuntd->ledger, 0, "shuntd", "self", on ? "journal fills" : "journal has room",
 		   on ? "flows are confirmed by their packets" : "below half",
-		   json_pack("{s:I, s:I}", "entries", (json_int_t)entries_in_use(j), "capacity",
+		   json_pack("{s:I, s:I}", "entries", (json_int_t)journal_in_use(j), "capacity",
 			     (json_int_t)j->state->capacity));
 }
 
@@ -285,7 +285,7 @@ static void pass_end(struct journal *j)
 	j->in_use = j->n_seen;
 	j->used_then = j->used_at_start;
 	/* What is left of a flood would stay for the idle hour: go on until little of it is. */
-	if (j->pressure_ns && entries_in_use(j) < j->state->capacity / 2 &&
+	if (j->pressure_ns && journal_in_use(j) < j->state->capacity / 2 &&
 	    j->n_unproven <= j->state->capacity / UNPROVEN_PART)
 		pressure_set(j, false);
 	j->entry = j->n_seen = j->n_unproven = 0;
@@ -296,7 +296,7 @@ static void sweep_slice(struct journal *j, uint64_t now)
 {
 	uint32_t used = entries_used(j), n = used / PASS_PERIODS + SLICE_MIN, frees = 0, asks = 0;
 
-	if (!j->pressure_ns && entries_in_use(j) > (uint64_t)j->state->capacity * 3 / 4)
+	if (!j->pressure_ns && journal_in_use(j) > (uint64_t)j->state->capacity * 3 / 4)
 		pressure_set(j, true);
 	for (; j->entry < used && n && frees < FREES_MAX; j->entry++, n--) {
 		struct flow *f = &j->flows[j->entry];

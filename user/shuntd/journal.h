@@ -74,4 +74,7 @@ struct journal_counts {
 };
 void journal_count(const struct journal *journal, struct journal_counts *out);
 
+/* Entries in use, as far as is known without a look at each. */
+uint64_t journal_in_use(const struct journal *journal);
+
 #endif

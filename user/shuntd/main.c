@@ -21,6 +21,7 @@
 #include "shuntd/backends.h"
 #include "shuntd/checker.h"
 #include "shuntd/control.h"
+#include "shuntd/http.h"
 #include "shuntd/journal.h"
 #include "shuntd/loop.h"
 #include "shuntd/probes.h"
@@ -214,6 +215,20 @@ static void detector_choose(struct shuntd *s)
 		   err ? json_pack("{s:s}", "error", strerror(-err)) : NULL);
 }
 
+static int http_start(struct shuntd *s)
+{
+	char address[ADDRESS_TEXT_MAX], what[ADDRESS_TEXT_MAX + 32];
+	int err = http_open(&s->http, s);
+
+	if (!err)
+		return 0;
+	address_format(&s->config->http.address, address, sizeof(address));
+	snprintf(what, sizeof(what), "http on %s port %u", address, s->config->http.port);
+	return fail(what, err == -EADDRINUSE      ? "something listens there already: give http another port"
+			  : err == -EADDRNOTAVAIL ? "this host does not have that address"
+						  : strerror(-err));
+}
+
 static int run(struct shuntd *s)
 {
 	struct dataplane_options dataplane = {
@@ -271,6 +286,8 @@ static int run(struct shuntd *s)
 	if (err)
 		return fail(s->config->control_socket,
 			    err == -EADDRINUSE ? "another shuntd answers on this socket" : strerror(-err));
+	if (http_start(s))
+		return 1;
 	if (attach_all(s))
 		return 1;
 	if (mlockall(MCL_CURRENT | MCL_FUTURE))
@@ -300,6 +317,7 @@ static int run(struct shuntd *s)
 static void stop(struct shuntd *s)
 {
 	/* Sockets and threads first, the program last: packets are served for as long as possible. */
+	http_close(s->http);
 	control_close(s->control);
 	prober_stop(s->prober);
 	checker_close(s->checker);

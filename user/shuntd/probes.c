@@ -24,8 +24,21 @@ static void windows_follow(struct shuntd *s, struct backend_run *b, uint64_t now
 		window_begin(s, b, &b->windows[0], now_ns);
 		b->windows[1] = b->windows[0];
 	} else if (now_ns - b->windows[1].at_ns >= PROBES_WINDOW_NS) {
+		probes_round_trips(s, b, b->trips_before);
 		b->windows[0] = b->windows[1];
 		window_begin(s, b, &b->windows[1], now_ns);
+	}
+}
+
+/* The kernel's counts wrap: what lies between two looks is their difference. */
+void probes_round_trips(const struct shuntd *s, const struct backend_run *b, uint64_t counts[ROUND_TRIP_BUCKETS])
+{
+	const struct round_trips *now = &dataplane_round_trips(s->dataplane)[b->id];
+
+	for (uint32_t i = 0; i < ROUND_TRIP_BUCKETS; i++) {
+		uint32_t lately = __atomic_load_n(&now->buckets[i], __ATOMIC_RELAXED) - b->windows[1].trips.buckets[i];
+
+		counts[i] = b->trips_before[i] + (b->windows[1].at_ns ? lately : 0);
 	}
 }
 

@@ -15,4 +15,8 @@
 /* Periodic: follows the windows, tells of agents that changed. */
 void probes_run(struct shuntd *shuntd);
 
+/* Round trips of a backend's answers since it was first looked at, by bucket (shunt/round_trip.h). */
+void probes_round_trips(const struct shuntd *shuntd, const struct backend_run *backend,
+			uint64_t counts[ROUND_TRIP_BUCKETS]);
+
 #endif

@@ -69,6 +69,7 @@ struct backend_run {
 	uint32_t engine; /* enum engine_state of its agent, as last acted upon */
 	json_t *evidence; /* of its newest verdict, as the ledger has it; NULL: there was none */
 	struct probe_window windows[2]; /* [0]: 10 to 20 s ago, what "lately" is counted from; [1]: up to 10 s ago */
+	uint64_t trips_before[ROUND_TRIP_BUCKETS]; /* round trips counted until windows[1] began */
 	uint32_t agent_version; /* that the ledger knows of; 0: none */
 	uint64_t answers_seen; /* its answers at the newest look, and of those that came too late how many till then */
 	uint32_t too_late_seen;
@@ -105,6 +106,7 @@ struct shuntd {
 	struct ledger *ledger;
 	struct record *record;
 	struct control *control;
+	struct http *http; /* NULL: off */
 	struct journal *journal;
 	struct loop *loop; /* parts with descriptors of their own add them: loop.h */
 	/* For showing: sorted by name, owned. By id: NULL where nobody has it; use the functions below. */
