@@ -36,10 +36,11 @@
  *                   multiplier where rounds get lost; rtt_us: of the newest answer; window_us: what follows is of this time only, 10 to 20 s;
  *                   rtt_p50_us, rtt_p99_us: up to 25 % too high; full: it takes no more requests; in_flight, queued:
  *                   requests, as its agent says; agent_version: of the probe's layout, another than ours says nothing more
- *   stats show    {now_ns,uptime_s,detector,interfaces:[{name,mode}],probe:{interval_us,multiplier,round,rounds_late,
+ *   stats show    {now_ns,uptime_s,detector,health,ill_because,interfaces:[{name,mode}],probe:{interval_us,multiplier,round,rounds_late,
  *                   rounds_skipped,send_errors,late_max_us,ticks,tick_late_max_us,suspect_since_ns,
  *                   configured_interval_us,round_cost_us},
  *                  flows:{capacity,in_use,opened,full,looked_up,policed},reasons:[{name,action,packets,meaning}]}
+ *                   health: "well" or "ill", not fit to have the VIPs; ill_because: one sentence, or null;
  *                   interval_us: in force; longer than configured_interval_us where that can't be kept;
  *                   round_cost_us: what sending a round takes; suspect_since_ns: all silent and no witness since then,
  *                   null: no. flows: entries of the journal, those in use as far as is known, flows recorded, flows not recorded because it was full,

@@ -31,6 +31,7 @@
 #include "shuntd/backends.h"
 #include "shuntd/checker.h"
 #include "shuntd/control.h"
+#include "shuntd/health.h"
 #include "shuntd/journal.h"
 #include "shuntd/probes.h"
 #include "shuntd/record.h"
@@ -114,6 +115,13 @@ const char *backend_verdict_name(uint32_t word)
 					     "unresolved", "drained", "asked",     "removed" };
 
 	return names[BACKEND_WORD_VERDICT(word)];
+}
+
+const char *shuntd_ill(const struct shuntd *s, char *why, size_t size)
+{
+	(void)s;
+	snprintf(why, size, "no backend of VIP chat is up");
+	return why;
 }
 
 void checker_describe(struct checker *c, uint32_t id, char *text, size_t size)
@@ -593,7 +601,7 @@ static void every_key_of_the_contract_is_in_its_result(void **state)
 		  "window_answers window_loss_permille rtt_p50_us rtt_p99_us engine full in_flight queued agent_age_us "
 		  "agent_version" },
 		{ "{\"object\":\"stats\",\"command\":\"show\"}",
-		  "now_ns uptime_s detector interfaces probe flows reasons" },
+		  "now_ns uptime_s detector health ill_because interfaces probe flows reasons" },
 		{ "{\"object\":\"stats\",\"command\":\"metrics\"}", "text" },
 		{ "{\"object\":\"slot\",\"command\":\"show\"}", "pool slots backend owner heir" },
 		{ "{\"object\":\"slot\",\"command\":\"show\",\"args\":{\"pool\":\"gpus\",\"slot\":250}}",

@@ -8,6 +8,8 @@
 static const struct column daemon_columns[] = {
 	{ "uptime_s", "running for", UNIT_SECONDS },
 	{ "detector", "detector", 0 },
+	{ "health", "health", 0 },
+	{ "ill_because", "ill because", 0 },
 	{ NULL, NULL, 0 },
 };
 

@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "shuntd/backends.h"
+#include "shuntd/health.h"
 #include "shuntd/journal.h"
 #include "shuntd/reload.h"
 
@@ -407,6 +408,8 @@ static json_t *stats_show(struct request *r)
 	const struct prober_stats *prober = s->prober ? prober_stats(s->prober) : NULL;
 	uint64_t suspect_ns = load(&d->suspect_since_ns);
 	json_t *interfaces = json_array(), *probe;
+	char sentence[256];
+	const char *ill = shuntd_ill(s, sentence, sizeof(sentence));
 
 	for (size_t i = 0; i < s->config->n_interfaces; i++)
 		json_array_append_new(
@@ -422,10 +425,11 @@ static json_t *stats_show(struct request *r)
 			  integer_or_null(suspect_ns, suspect_ns));
 	json_object_set_new(probe, "configured_interval_us", interval_json(s->config->probe_interval_ns));
 	json_object_set_new(probe, "round_cost_us", prober ? us_json(prober->round_ns) : json_null());
-	return json_pack("{s:I, s:I, s:s, s:o, s:o, s:o, s:o}", "now_ns", (json_int_t)now_ns(), "uptime_s",
+	return json_pack("{s:I, s:I, s:s, s:s, s:s?, s:o, s:o, s:o, s:o}", "now_ns", (json_int_t)now_ns(), "uptime_s",
 			 (json_int_t)((now_ns() - s->started_ns) / 1000000000), "detector",
-			 s->detector == DETECTOR_KERNEL ? "kernel" : "controller", "interfaces", interfaces, "probe",
-			 probe, "flows", flows_json(s), "reasons", reasons_json(s));
+			 s->detector == DETECTOR_KERNEL ? "kernel" : "controller", "health", ill ? "ill" : "well",
+			 "ill_because", ill, "interfaces", interfaces, "probe", probe, "flows", flows_json(s),
+			 "reasons", reasons_json(s));
 }
 
 /* ---- slot ---- */

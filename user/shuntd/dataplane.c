@@ -241,6 +241,20 @@ void dataplane_detach(struct dataplane *dp, unsigned ifindex)
 	}
 }
 
+bool dataplane_attached(const struct dataplane *dp, unsigned ifindex)
+{
+	for (size_t i = 0; i < dp->n_links; i++) {
+		struct bpf_link_info info = { 0 };
+		__u32 size = sizeof(info);
+
+		/* A link that was detached names no interface any more. */
+		if (dp->links[i].ifindex == ifindex && !bpf_obj_get_info_by_fd(dp->links[i].fd, &info, &size) &&
+		    info.xdp.ifindex == ifindex)
+			return true;
+	}
+	return false;
+}
+
 bool dataplane_has_timer(const struct dataplane *dp)
 {
 	return dp->has_timer;

@@ -32,6 +32,9 @@ void dataplane_close(struct dataplane *dp); /* detaches */
 /* Attach to an interface, native mode first. -EBUSY: somebody's program is there and stays. */
 int dataplane_attach(struct dataplane *dp, unsigned ifindex, const char **mode, const char **why);
 
+/* Whether our program is there now: somebody may have detached it, or the interface is another one. Asks the kernel. */
+bool dataplane_attached(const struct dataplane *dp, unsigned ifindex);
+
 void dataplane_detach(struct dataplane *dp, unsigned ifindex); /* nothing where it was not attached */
 
 /* Whether this kernel can run the tick (bpf_timer); start it: evaluates every tick_ns until

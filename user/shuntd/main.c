@@ -21,6 +21,7 @@
 #include "shuntd/backends.h"
 #include "shuntd/checker.h"
 #include "shuntd/control.h"
+#include "shuntd/health.h"
 #include "shuntd/http.h"
 #include "shuntd/journal.h"
 #include "shuntd/loop.h"
@@ -130,6 +131,7 @@ static void on_control(void *arg)
 static void on_period(void *arg)
 {
 	struct shuntd *s = arg;
+	struct timespec now;
 	uint64_t ticks;
 
 	if (read(s->timer, &ticks, sizeof(ticks)) != sizeof(ticks))
@@ -138,6 +140,8 @@ static void on_period(void *arg)
 	probes_run(s);
 	rounds_run(s);
 	record_run(s->record);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	health_run(s->health, (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec);
 }
 
 static void on_signal(void *arg)
@@ -252,6 +256,9 @@ static int run(struct shuntd *s)
 	err = record_open(&s->record, s);
 	if (err)
 		return fail("record", strerror(-err));
+	err = health_open(&s->health, s);
+	if (err)
+		return fail("health", strerror(-err));
 	s->xdp_mode = calloc(s->config->n_interfaces, sizeof(*s->xdp_mode));
 	err = s->xdp_mode ? netlink_open(&s->netlink, on_change, s) : -ENOMEM;
 	if (err)
@@ -325,6 +332,7 @@ static void stop(struct shuntd *s)
 	dataplane_close(s->dataplane);
 	netlink_close(s->netlink);
 	backends_close(s);
+	health_close(s->health);
 	record_close(s->record);
 	ledger_close(s->ledger);
 	loop_close(s->loop);
