@@ -62,8 +62,7 @@ static const struct view one[] = { { SHAPE_RECORD, NULL, details, NULL }, { 0 } 
 
 static int backend_show(struct call *call)
 {
-	return request_show(call, "backend", "show", call->argc ? json_pack("{s:s}", "name", call->argv[0]) : NULL,
-			    call->argc ? one : all);
+	return request_show(call, "backend", "show", json_incref(call->args), call->argc ? one : all);
 }
 
 /* ---- drain ---- */
@@ -198,19 +197,13 @@ static int drain_wait(const struct call *call, const char *name)
 
 static int backend_drain(struct call *call)
 {
-	static const struct key keys[] = { { "wait", KEY_FLAG, NULL },
-					   { "deadline", KEY_DURATION, "within_ns" },
-					   { NULL, 0, NULL } };
-	json_t *args = json_pack("{s:s}", "name", call->argv[0]), *result;
-	int code = keys_parse(call, 1, keys, &args);
+	bool wait = json_object_get(call->args, "wait");
 	const char *state;
-	bool wait;
+	json_t *result;
+	int code;
 
-	if (code)
-		return code;
-	wait = json_object_get(args, "wait");
-	json_object_del(args, "wait");
-	code = request_ask(call, "backend", "drain", args, &result);
+	json_object_del(call->args, "wait");
+	code = request_ask(call, "backend", "drain", json_incref(call->args), &result);
 	if (code)
 		return code;
 	state = json_string_value(json_object_get(result, "state"));
@@ -223,7 +216,7 @@ static int backend_drain(struct call *call)
 static int backend_undrain(struct call *call)
 {
 	json_t *result;
-	int code = request_ask(call, "backend", "undrain", json_pack("{s:s}", "name", call->argv[0]), &result);
+	int code = request_ask(call, "backend", "undrain", json_incref(call->args), &result);
 
 	if (code)
 		return code;
@@ -232,12 +225,26 @@ static int backend_undrain(struct call *call)
 	return CONTROL_DONE;
 }
 
+static const struct key drain_keys[] = {
+	{ .word = "wait" },
+	{ .word = "deadline", .value = VALUE_DURATION, .title = "TIME", .name = "within_ns" },
+	{ 0 },
+};
+
 static const struct command commands[] = {
-	{ "show", "[NAME]", "backends, their states and their traffic; of one, everything", backend_show, 0, 1, NULL },
-	{ "drain", "NAME [wait] [deadline TIME]",
-	  "no new flow; those it has go on, until TIME (such as 10m) at most; wait for the last", backend_drain, 1, 4,
-	  "wait deadline" },
-	{ "undrain", "NAME", "back into service", backend_undrain, 1, 1, NULL },
+	{ .name = "show",
+	  .help = "backends, their states and their traffic; of one, everything",
+	  .run = backend_show,
+	  .arguments = { { "NAME", VALUE_BACKEND, "name", true } } },
+	{ .name = "drain",
+	  .help = "no new flow; those it has go on, until TIME (such as 10m) at most; wait for the last",
+	  .run = backend_drain,
+	  .arguments = { { "NAME", VALUE_BACKEND, "name", false } },
+	  .keys = drain_keys },
+	{ .name = "undrain",
+	  .help = "back into service",
+	  .run = backend_undrain,
+	  .arguments = { { "NAME", VALUE_BACKEND, "name", false } } },
 	{ 0 },
 };
 

@@ -12,8 +12,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define ANSWER_TIMEOUT_S 10 /* chosen: far above what any answer takes */
-
 static int connect_complain(const struct call *call, int err)
 {
 	struct group *group = NULL;
@@ -42,7 +40,7 @@ static int connect_complain(const struct call *call, int err)
 static int request_send(const struct call *call, const char *object, const char *command, json_t *args, FILE **stream)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	struct timeval patience = { .tv_sec = ANSWER_TIMEOUT_S };
+	struct timeval patience = { .tv_sec = call->patience_ms / 1000, .tv_usec = call->patience_ms % 1000 * 1000 };
 	json_t *request = json_pack("{s:s, s:s, s:o*}", "object", object, "command", command, "args", args);
 	char *line = request ? json_dumps(request, JSON_COMPACT) : NULL;
 	int fd = -1, code = CONTROL_DONE;

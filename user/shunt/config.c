@@ -53,8 +53,7 @@ static int config_check(struct call *call)
 	err = config_parse(&config, text, length, &error);
 	free(text);
 	if (err == -EINVAL) {
-		call->out->error(&(struct complaint){ error.text, path, error.line, error.column });
-		return CONTROL_REFUSED;
+		return complain_at(call, path, error.line, error.column, error.text);
 	}
 	if (err)
 		return complain(call, CONTROL_REFUSED, "%s", strerror(-err));
@@ -75,18 +74,21 @@ static int config_show(struct call *call)
 
 static int config_reload(struct call *call)
 {
-	static const struct key keys[] = { { "force", KEY_FLAG, NULL }, { NULL, 0, NULL } };
-	json_t *args = NULL;
-	int code = keys_parse(call, 0, keys, &args);
-
-	return code ? code : request_show(call, "config", "reload", args, text_views);
+	return request_show(call, "config", "reload", json_incref(call->args), text_views);
 }
 
+static const struct key reload_keys[] = { { .word = "force" }, { 0 } };
+
 static const struct command commands[] = {
-	{ "show", "", "the running configuration, defaults written out", config_show, 0, 0, NULL },
-	{ "check", "FILE", "whether shuntd would take this file; needs no shuntd", config_check, 1, 1, NULL },
-	{ "reload", "[force]", "read shuntd's file anew and say what changes; force cuts what is removed",
-	  config_reload, 0, 1, "force" },
+	{ .name = "show", .help = "the running configuration, defaults written out", .run = config_show },
+	{ .name = "check",
+	  .help = "whether shuntd would take this file; needs no shuntd",
+	  .run = config_check,
+	  .arguments = { { "FILE", VALUE_FILE, "file", false } } },
+	{ .name = "reload",
+	  .help = "read shuntd's file anew and say what changes; force cuts what is removed",
+	  .run = config_reload,
+	  .keys = reload_keys },
 	{ 0 },
 };
 

@@ -7,27 +7,21 @@
 static const struct column columns[] = { { "time", "TIME", 0 }, { "text", "EVENT", 0 }, { NULL, NULL, 0 } };
 static const struct view views[] = { { SHAPE_LINES, NULL, columns, NULL }, { 0 } };
 
-static const struct key keys[] = { { "from", KEY_NUMBER, NULL }, { NULL, 0, NULL } };
+static const struct key keys[] = { { .word = "from", .value = VALUE_NUMBER, .title = "NUMBER" }, { 0 } };
 
 static int event_show(struct call *call)
 {
-	json_t *args = NULL;
-	int code = keys_parse(call, 0, keys, &args);
-
-	return code ? code : request_show(call, "event", "show", args, views);
+	return request_show(call, "event", "show", json_incref(call->args), views);
 }
 
 static int event_monitor(struct call *call)
 {
-	json_t *args = NULL;
-	int code = keys_parse(call, 0, keys, &args);
-
-	return code ? code : request_follow(call, "event", "monitor", args, views);
+	return request_follow(call, "event", "monitor", json_incref(call->args), views);
 }
 
 static const struct command commands[] = {
-	{ "show", "[from NUMBER]", "what happened, oldest first", event_show, 0, 2, NULL },
-	{ "monitor", "[from NUMBER]", "what happens, as it happens, until Ctrl-C", event_monitor, 0, 2, NULL },
+	{ .name = "show", .help = "what happened, oldest first", .run = event_show, .keys = keys },
+	{ .name = "monitor", .help = "what happens, as it happens, until Ctrl-C", .run = event_monitor, .keys = keys },
 	{ 0 },
 };
 

@@ -46,23 +46,22 @@ static const struct view count_views[] = { { SHAPE_TABLE, "counts", count_column
 					   { 0 } };
 static const struct view text_view = { SHAPE_LINES, NULL, text_columns, NULL };
 
-#define FILTER_KEYS                                                                             \
-	{ "vip", KEY_TEXT, NULL }, { "backend", KEY_TEXT, NULL }, { "client", KEY_TEXT, NULL }, \
-		{ "state", KEY_TEXT, NULL },                                                    \
-	{                                                                                       \
-		"detours", KEY_FLAG, NULL                                                       \
+#define FILTER_KEYS                                                                                               \
+	{ .word = "vip", .value = VALUE_VIP, .title = "NAME", .group = "FILTER" },                                \
+		{ .word = "backend", .value = VALUE_BACKEND, .title = "NAME", .group = "FILTER" },                \
+		{ .word = "client", .value = VALUE_TEXT, .title = "ADDRESS[/PREFIX][:PORT]", .group = "FILTER" }, \
+		{ .word = "state", .value = VALUE_TEXT, .title = "open|closing|closed", .group = "FILTER" },      \
+	{                                                                                                         \
+		.word = "detours", .group = "FILTER"                                                              \
 	}
-#define FILTER_HELP "FILTER: vip NAME, backend NAME, client ADDRESS[/PREFIX][:PORT], state open|closing|closed, detours"
-#define FILTER_WORDS 9 /* of them all */
 
-static const struct key filter_keys[] = { FILTER_KEYS, { NULL, 0, NULL } };
-static const struct key show_keys[] = { FILTER_KEYS, { "limit", KEY_NUMBER, NULL }, { NULL, 0, NULL } };
-static const struct key reset_keys[] = { FILTER_KEYS, { "all", KEY_FLAG, NULL }, { NULL, 0, NULL } };
+static const struct key filter_keys[] = { FILTER_KEYS, { 0 } };
+static const struct key show_keys[] = { FILTER_KEYS, { .word = "limit", .value = VALUE_NUMBER, .title = "N" }, { 0 } };
+static const struct key reset_keys[] = { FILTER_KEYS, { .word = "all" }, { 0 } };
 
 static int flow_where(struct call *call)
 {
-	return request_show(call, "flow", "where",
-			    json_pack("{s:s, s:s}", "source", call->argv[0], "vip", call->argv[1]), where_views);
+	return request_show(call, "flow", "where", json_incref(call->args), where_views);
 }
 
 /* Ask for the page that begins at `from`; *next is where the one after it does, NULL where there is none. */
@@ -149,14 +148,12 @@ static int more_ask(const struct call *call, const json_t *filter, size_t shown,
 
 static int flow_show(struct call *call)
 {
-	json_t *filter = NULL, *page, *flows, *result;
+	json_t *filter = call->args, *page, *flows, *result;
 	json_int_t limit = SHOW_LIMIT, more = 0, from = 0;
 	const json_t *next;
 	char note[128];
-	int code = keys_parse(call, 0, show_keys, &filter);
+	int code;
 
-	if (code)
-		return code;
 	if (json_object_get(filter, "limit"))
 		limit = json_integer_value(json_object_get(filter, "limit"));
 	json_object_del(filter, "limit");
@@ -175,7 +172,6 @@ static int flow_show(struct call *call)
 		from = next ? json_integer_value(next) : 0;
 		json_decref(page);
 	} while (from);
-	json_decref(filter);
 	if (code) {
 		json_decref(flows);
 		return code;
@@ -213,13 +209,9 @@ int flow_total_ask(const struct call *call, json_t **total)
 
 static int flow_count(struct call *call)
 {
-	json_t *filter = NULL, *counts, *result;
-	int code = keys_parse(call, 0, filter_keys, &filter);
+	json_t *counts, *result;
+	int code = counts_ask(call, call->args, &counts);
 
-	if (code)
-		return code;
-	code = counts_ask(call, filter, &counts);
-	json_decref(filter);
 	if (code)
 		return code;
 	result = json_pack("{s:o, s:o}", "counts", counts, "total", counts_total(counts));
@@ -230,12 +222,9 @@ static int flow_count(struct call *call)
 
 static int flow_reset(struct call *call)
 {
-	json_t *filter = NULL, *result;
-	int code = keys_parse(call, 0, reset_keys, &filter);
+	json_t *result;
+	int code = request_ask(call, "flow", "reset", json_incref(call->args), &result);
 
-	if (code)
-		return code;
-	code = request_ask(call, "flow", "reset", filter, &result);
 	if (code)
 		return code;
 	call->out->item(result, &text_view);
@@ -244,14 +233,20 @@ static int flow_reset(struct call *call)
 }
 
 static const struct command commands[] = {
-	{ "show", "[FILTER ...] [limit N]", "the connections that are recorded, 1000 unless told. " FILTER_HELP,
-	  flow_show, 0, FILTER_WORDS + 2, NULL },
-	{ "count", "[FILTER ...]", "how many there are, by backend and state. " FILTER_HELP, flow_count, 0,
-	  FILTER_WORDS, NULL },
-	{ "where", "SOURCE:PORT VIP", "which backend such a packet goes to now, and why; changes nothing", flow_where,
-	  2, 2, NULL },
-	{ "reset", "FILTER ... | all", "end connections; their clients are told at once. " FILTER_HELP, flow_reset, 1,
-	  FILTER_WORDS + 1, NULL },
+	{ .name = "show",
+	  .help = "the connections that are recorded, 1000 unless told",
+	  .run = flow_show,
+	  .keys = show_keys },
+	{ .name = "count", .help = "how many there are, by backend and state", .run = flow_count, .keys = filter_keys },
+	{ .name = "where",
+	  .help = "which backend such a packet goes to now, and why; changes nothing",
+	  .run = flow_where,
+	  .arguments = { { "SOURCE:PORT", VALUE_TEXT, "source", false }, { "VIP", VALUE_VIP, "vip", false } } },
+	{ .name = "reset",
+	  .help = "end connections; their clients are told at once",
+	  .run = flow_reset,
+	  .keys = reset_keys,
+	  .needs_key = true },
 	{ 0 },
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * main.c - shunt OBJECT COMMAND: options, prefixes, help. What a command does is its object's file's.
+ * main.c - shunt OBJECT COMMAND: the program's options, and which command is meant. What a command does is its object's
+ * file's.
  */
 #include "shunt/shunt.h"
 
@@ -8,212 +9,147 @@
 #include <getopt.h>
 #include <stdarg.h>
 
-static const struct object *const objects[] = {
-	&vip_object,  &backend_object, &probe_object, &slot_object,
-	&flow_object, &event_object,   &stats_object, &config_object,
+const struct object *const objects[] = { &vip_object,   &backend_object, &probe_object,  &slot_object, &flow_object,
+					 &event_object, &stats_object,   &config_object, NULL };
+
+const struct program_option program_options[] = {
+	{ 'j', "json", NULL, VALUE_NONE, "JSON on one line" },
+	{ 'p', "pretty", NULL, VALUE_NONE, "JSON, indented" },
+	{ 'b', "batch", "FILE", VALUE_FILE, "the commands of a file, one a line; - is standard input" },
+	{ 's', "socket", "PATH", VALUE_FILE, "the daemon's socket, also $SHUNT_SOCKET (" SHUNT_CONTROL_SOCKET ")" },
+	{ 'h', "help", NULL, VALUE_NONE, "help on the object or command before it" },
+	{ 0 },
 };
-#define N_OBJECTS (sizeof(objects) / sizeof(*objects))
+
+#define PATIENCE_MS 10000 /* chosen: far above what any answer takes */
+
+/* ---- complaints ---- */
+
+int complain_at(const struct call *call, const char *file, unsigned line, unsigned column, const char *text)
+{
+	call->out->error(&(struct complaint){ text, file, line, column, call->batch, call->batch_line });
+	return CONTROL_REFUSED;
+}
 
 int complain(const struct call *call, enum control_code code, const char *format, ...)
 {
-	struct complaint complaint = { 0 };
 	char text[1024];
 	va_list ap;
 
 	va_start(ap, format);
 	vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
-	complaint.text = text;
-	call->out->error(&complaint);
+	complain_at(call, NULL, 0, 0, text);
 	return (int)code;
 }
 
-bool is_prefix(const char *word, const char *name)
-{
-	return *word && !strncmp(word, name, strlen(word));
-}
+/* ---- options ---- */
 
-int number_parse(json_int_t *out, const char *text)
-{
-	char *end;
-
-	errno = 0;
-	*out = strtoll(text, &end, 10);
-	return errno || *text < '0' || *text > '9' || *end || *out > 1LL << 53 ? -EINVAL : 0;
-}
-
-/* ---- help ---- */
-
-static void options_print(void)
-{
-	puts("\nOPTIONS: -j | --json    JSON on one line\n"
-	     "         -p | --pretty  JSON, indented\n"
-	     "         -s | --socket PATH  the daemon's socket, also $SHUNT_SOCKET (" SHUNT_CONTROL_SOCKET ")\n"
-	     "         -h | --help    help on the object or command before it\n"
-	     "Words may be cut short where that leaves no doubt: shunt b s");
-}
-
-static void help_main(void)
-{
-	puts("usage: shunt [OPTIONS] OBJECT COMMAND [ARGUMENTS]\n"
-	     "       shunt help [OBJECT [COMMAND]]\n");
-	for (size_t i = 0; i < N_OBJECTS; i++) {
-		printf("  %-8s  %s:", objects[i]->name, objects[i]->help);
-		for (const struct command *c = objects[i]->commands; c->name; c++)
-			printf("%s%s", c == objects[i]->commands ? " " : " | ", c->name);
-		putchar('\n');
-	}
-	options_print();
-}
-
-static void help_command(const struct object *object, const struct command *c)
-{
-	printf("  shunt %s %s%s%s\n        %s\n", object->name, c->name, *c->arguments ? " " : "", c->arguments,
-	       c->help);
-}
-
-static void help_object(const struct object *object)
-{
-	printf("%s: %s\n", object->name, object->help);
-	for (const struct command *c = object->commands; c->name; c++)
-		help_command(object, c);
-	options_print();
-}
-
-/* ---- words ---- */
-
-/*
- * The object that `word` names or begins. Unlike bpftool, which takes the first that fits, a word that fits two is
- * refused: what it means must not change as commands are added.
- */
-static const struct object *object_find(const struct call *call, const char *word)
-{
-	const struct object *found = NULL;
-
-	for (size_t i = 0; i < N_OBJECTS; i++) {
-		if (!is_prefix(word, objects[i]->name))
-			continue;
-		if (!strcmp(word, objects[i]->name))
-			return objects[i];
-		if (found) {
-			complain(call, CONTROL_MISUSE, "'%s' may be '%s' or '%s'", word, found->name, objects[i]->name);
-			return NULL;
-		}
-		found = objects[i];
-	}
-	if (!found)
-		complain(call, CONTROL_MISUSE, "there is no object '%s': see 'shunt help'", word);
-	return found;
-}
-
-/* The same for an object's commands; `list` is another word for `show`. */
-static const struct command *command_find(const struct call *call, const struct object *object, const char *word)
-{
-	const struct command *found = NULL;
-
-	for (const struct command *c = object->commands; c->name; c++) {
-		if (!strcmp(word, c->name) || (!strcmp(c->name, "show") && is_prefix(word, "list")))
-			return c;
-		if (!is_prefix(word, c->name))
-			continue;
-		if (found) {
-			complain(call, CONTROL_MISUSE, "'%s' may be '%s' or '%s'", word, found->name, c->name);
-			return NULL;
-		}
-		found = c;
-	}
-	if (!found)
-		complain(call, CONTROL_MISUSE, "%s has no command '%s': see 'shunt %s help'", object->name, word,
-			 object->name);
-	return found;
-}
-
-/* `help` is to be written out: a prefix of it could be one of a command. */
-static bool is_help(const char *word)
-{
-	return !strcmp(word, "help");
-}
-
-static int help_run(const struct call *call, int argc, char **argv)
-{
-	const struct object *object;
-	const struct command *command;
-
-	if (argc < 1) {
-		help_main();
-		return CONTROL_DONE;
-	}
-	object = object_find(call, argv[0]);
-	if (!object)
-		return CONTROL_MISUSE;
-	if (argc < 2) {
-		help_object(object);
-		return CONTROL_DONE;
-	}
-	command = command_find(call, object, argv[1]);
-	if (!command)
-		return CONTROL_MISUSE;
-	help_command(object, command);
-	return CONTROL_DONE;
-}
-
-/* Options that are words of some commands' arguments in another spelling: `--wait` is `wait`. */
-struct word {
-	const char *name;
-	char *value; /* NULL: it has none */
+/* What the options of a line say. */
+struct line {
+	bool help;
+	const char *batch; /* NULL: none */
+	struct option_word *words; /* those that are words of a command's arguments: `--wait` is `wait` */
+	int n_words;
 };
 
-static bool takes_option(const struct command *command, const char *name)
-{
-	size_t length = strlen(name);
-	const char *at = command->options ? strstr(command->options, name) : NULL;
+#define OPTION_WORD 256 /* and above, above all characters: a command's words */
 
-	return at && (at == command->options || at[-1] == ' ') && (!at[length] || at[length] == ' ');
+/* The options that there are: the program's own, then all words of all commands. */
+struct options {
+	struct option option[WORDS_MAX];
+	const char *title[WORDS_MAX]; /* of their values */
+	int n;
+};
+
+static void option_add(struct options *all, const char *word, const char *title, int value)
+{
+	for (int i = 0; i < all->n; i++)
+		if (!strcmp(all->option[i].name, word))
+			return;
+	if (all->n + 1 == WORDS_MAX)
+		return;
+	all->title[all->n] = title;
+	all->option[all->n++] = (struct option){ word, title ? required_argument : no_argument, NULL,
+						 value ? value : OPTION_WORD + all->n };
 }
 
-/* Put the options behind the arguments, as the words they are. Returns the exit status; *all is to be freed. */
-static int words_append(struct call *call, const struct object *object, const struct command *command,
-			const struct word *words, int n_words, char ***all)
+static void options_collect(struct options *all)
 {
-	*all = calloc((size_t)(call->argc + 2 * n_words + 1), sizeof(**all));
-	if (!*all)
-		return complain(call, CONTROL_REFUSED, "out of memory");
-	memcpy(*all, call->argv, (size_t)call->argc * sizeof(**all));
-	call->argv = *all;
-	for (const struct word *w = words; w < words + n_words; w++) {
-		if (!takes_option(command, w->name))
-			return complain(call, CONTROL_MISUSE, "%s %s has no option '--%s'", object->name, command->name,
-					w->name);
-		call->argv[call->argc++] = (char *)w->name;
-		if (w->value)
-			call->argv[call->argc++] = w->value;
+	memset(all, 0, sizeof(*all));
+	for (const struct program_option *o = program_options; o->word; o++)
+		option_add(all, o->word, o->title, o->letter);
+	for (int i = 0; objects[i]; i++)
+		for (const struct command *c = objects[i]->commands; c->name; c++)
+			for (const struct key *key = c->keys; key && key->word; key++)
+				option_add(all, key->word, key->title, 0);
+}
+
+/* Complain of an option that there isn't, or that lacks its value. */
+static int option_complain(const struct call *call, const struct options *all, int option, const char *text)
+{
+	struct words words = { .n = 0 };
+	const char *near;
+
+	for (; words.n < all->n; words.n++) {
+		words.word[words.n] = all->option[words.n].name;
+		if (option == ':' && all->option[words.n].val == optopt)
+			return complain(call, CONTROL_MISUSE, "option '%s' needs a value after it: %s%s", text,
+					all->title[words.n],
+					strcmp(all->title[words.n], "TIME") ? "" : ", such as 10m");
 	}
-	return CONTROL_DONE;
+	near = !strncmp(text, "--", 2) ? word_near(text + 2, &words) : NULL;
+	if (near)
+		return complain(call, CONTROL_MISUSE, "there is no option '%s': did you mean '--%s'?", text, near);
+	return complain(call, CONTROL_MISUSE, "there is no option '%s': see 'shunt help'", text);
 }
 
-static int command_run(struct call *call, int argc, char **argv, const struct word *words, int n_words)
+/* Take the options out of argv; the words that are left begin at *argv. `line->words` has room for argc. Returns the exit status. */
+static int options_parse(struct call *call, int *argc, char ***argv, struct line *line)
 {
-	const struct object *object = object_find(call, argv[0]);
-	const struct command *command;
-	int code = CONTROL_DONE;
-	char **all = NULL;
+	struct options all;
+	char wrong[64] = "";
+	int option, wrong_option = 0, wrong_optopt = 0, index = 0;
 
-	if (!object)
-		return CONTROL_MISUSE;
-	command = argc > 1 ? command_find(call, object, argv[1]) : object->commands;
-	if (!command)
-		return CONTROL_MISUSE;
-	call->argc = argc > 2 ? argc - 2 : 0;
-	call->argv = argv + argc - call->argc;
-	if (call->argc >= command->min_arguments) /* so that no option takes the place of an argument */
-		code = words_append(call, object, command, words, n_words, &all);
-	if (!code && (call->argc < command->min_arguments || call->argc > command->max_arguments))
-		code = complain(call, CONTROL_MISUSE, "usage: shunt %s %s%s%s", object->name, command->name,
-				*command->arguments ? " " : "", command->arguments);
-	if (!code)
-		code = command->run(call);
-	free(all);
-	return code;
+	options_collect(&all);
+	opterr = 0;
+	optind = 0; /* anew */
+	while ((option = getopt_long(*argc, *argv, ":jpb:s:h", all.option, &index)) != -1) {
+		switch (option) {
+		case 'j':
+			if (call->out != &out_json_pretty)
+				call->out = &out_json;
+			break;
+		case 'p':
+			call->out = &out_json_pretty;
+			break;
+		case 'b':
+			line->batch = optarg;
+			break;
+		case 's':
+			call->socket = optarg;
+			break;
+		case 'h':
+			line->help = true;
+			break;
+		case ':':
+		case '?':
+			if (optopt && optopt < OPTION_WORD && (*argv)[optind - 1][1] != '-')
+				snprintf(wrong, sizeof(wrong), "-%c", optopt);
+			else
+				snprintf(wrong, sizeof(wrong), "%s", (*argv)[optind - 1]);
+			wrong_option = option;
+			wrong_optopt = optopt;
+			break;
+		default:
+			line->words[line->n_words++] = (struct option_word){ all.option[index].name, optarg };
+		}
+	}
+	*argc -= optind;
+	*argv += optind;
+	optopt = wrong_optopt;
+	return wrong_option ? option_complain(call, &all, wrong_option, wrong)
+			    : CONTROL_DONE; /* now: a -j that follows is heeded */
 }
 
 /* Everything said to the daemon is JSON, so everything must be UTF-8. */
@@ -225,92 +161,125 @@ static bool is_utf8(const char *text)
 	return string;
 }
 
-#define OPTION_WORD 256 /* above all characters */
-
-/* Take the options out of argv; the words that are left begin at *argv. `words` has room for argc. 0, or the exit status. */
-static int options_parse(struct call *call, int *argc, char ***argv, bool *help, struct word *words, int *n_words)
+static bool are_utf8(int argc, char **argv, const struct line *line)
 {
-	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },          { "pretty", no_argument, NULL, 'p' },
-		{ "socket", required_argument, NULL, 's' },  { "help", no_argument, NULL, 'h' },
-		{ "wait", no_argument, NULL, OPTION_WORD },  { "deadline", required_argument, NULL, OPTION_WORD },
-		{ "force", no_argument, NULL, OPTION_WORD }, { NULL, 0, NULL, 0 },
-	};
-	char unknown[64] = "";
-	const char *incomplete = NULL;
-	int option, index = 0;
+	for (int i = 0; i < argc; i++)
+		if (!is_utf8(argv[i]))
+			return false;
+	for (int i = 0; i < line->n_words; i++)
+		if (line->words[i].value && !is_utf8(line->words[i].value))
+			return false;
+	return true;
+}
 
-	opterr = 0;
-	while ((option = getopt_long(*argc, *argv, ":jps:h", options, &index)) != -1) {
-		switch (option) {
-		case 'j':
-			if (call->out != &out_json_pretty)
-				call->out = &out_json;
-			break;
-		case 'p':
-			call->out = &out_json_pretty;
-			break;
-		case 's':
-			call->socket = optarg;
-			break;
-		case 'h':
-			*help = true;
-			break;
-		case OPTION_WORD:
-			words[(*n_words)++] = (struct word){ options[index].name, optarg };
-			break;
-		case ':':
-			incomplete = optopt == 's' ? "option -s needs the path of a socket"
-						   : "option --deadline needs a time, such as 10m";
-			break;
-		default:
-			if (optopt && optopt < OPTION_WORD)
-				snprintf(unknown, sizeof(unknown), "-%c", optopt);
-			else
-				snprintf(unknown, sizeof(unknown), "%s", (*argv)[optind - 1]);
-		}
+/* ---- which command ---- */
+
+/* `help` is to be written out: a prefix of it could be one of a command. */
+static bool is_help(const char *word)
+{
+	return !strcmp(word, "help");
+}
+
+/* The command that argv names; *n: how many words that takes. NULL: complained of. */
+static const struct command *command_of(const struct call *call, const struct object *object, int argc, char **argv,
+					int *n)
+{
+	*n = 1;
+	if (argc < 2 || !*object->commands->name)
+		return object->commands;
+	*n = 2;
+	return command_find(call, object, argv[1]);
+}
+
+static int help_run(const struct call *call, int argc, char **argv)
+{
+	const struct object *object = argc > 0 ? object_find(call, argv[0]) : NULL;
+	const struct command *command = NULL;
+	int n;
+
+	if (argc > 0 && !object)
+		return CONTROL_MISUSE;
+	if (argc > 1) {
+		command = command_of(call, object, argc, argv, &n);
+		if (!command)
+			return CONTROL_MISUSE;
 	}
-	*argc -= optind;
-	*argv += optind;
-	/* After the loop, so that a -j that follows is heeded. */
-	if (*unknown)
-		return complain(call, CONTROL_MISUSE, "there is no option '%s': see 'shunt help'", unknown);
-	if (incomplete)
-		return complain(call, CONTROL_MISUSE, "%s", incomplete);
-	for (int i = 0; i < *argc + *n_words; i++)
-		if (!is_utf8(i < *argc ? (*argv)[i] : words[i - *argc].value ? words[i - *argc].value : ""))
-			return complain(call, CONTROL_MISUSE, "an argument is not UTF-8");
+	help_show(call, object, command);
 	return CONTROL_DONE;
 }
 
-static int words_run(struct call *call, int argc, char **argv, bool help, const struct word *words, int n_words)
+static int words_run(struct call *call, int argc, char **argv, const struct line *line)
 {
-	if (help)
-		return help_run(call, argc, argv);
-	if (argc == 0) {
-		help_main();
+	const struct object *object;
+	const struct command *command;
+	int n, code;
+
+	if (argc == 0 && !line->help) {
+		help_show(call, NULL, NULL);
 		return CONTROL_MISUSE;
 	}
-	if (is_help(argv[0]))
+	if (argc > 0 && is_help(argv[0]))
 		return help_run(call, argc - 1, argv + 1);
 	if (argc > 1 && is_help(argv[1]))
 		return help_run(call, 1, argv);
-	return command_run(call, argc, argv, words, n_words);
+	if (line->help)
+		return help_run(call, argc, argv);
+	object = object_find(call, argv[0]);
+	command = object ? command_of(call, object, argc, argv, &n) : NULL;
+	if (!command)
+		return CONTROL_MISUSE;
+	call->args = json_object();
+	code = arguments_parse(call, object, command, argc - n, argv + n, line->words, line->n_words);
+	if (!code)
+		code = command->run(call);
+	json_decref(call->args);
+	return code;
+}
+
+/* Run what stands behind the program's name: options, words, or a batch of them. */
+static int argv_run(struct call *call, int argc, char **argv)
+{
+	struct line line = { .words = calloc((size_t)argc + 1, sizeof(*line.words)) };
+	const struct call before = *call;
+	int code;
+
+	if (!line.words)
+		return complain(call, CONTROL_REFUSED, "out of memory");
+	code = options_parse(call, &argc, &argv, &line);
+	if (!code && !are_utf8(argc, argv, &line))
+		code = complain(call, CONTROL_MISUSE, "an argument is not UTF-8");
+	if (!code && call->batch && (line.batch || call->out != before.out || call->socket != before.socket)) {
+		call->out = before.out;
+		code = complain(call, CONTROL_MISUSE, "-j, -p, -s and -b are for the batch as a whole");
+	}
+	if (!code && line.batch && (argc || line.n_words))
+		code = complain(call, CONTROL_MISUSE, "with -b the commands are in the file, not on the command line");
+	if (!code)
+		code = line.batch ? batch_run(call, line.batch) : words_run(call, argc, argv, &line);
+	free(line.words);
+	return code;
+}
+
+int line_run(struct call *call, int argc, char **argv)
+{
+	struct call own = *call;
+
+	return argv_run(&own, argc, argv);
 }
 
 int main(int argc, char **argv)
 {
 	const char *socket = getenv("SHUNT_SOCKET");
-	struct call call = { .out = &out_plain, .socket = socket && *socket ? socket : SHUNT_CONTROL_SOCKET };
-	struct word *words = calloc((size_t)argc + 1, sizeof(*words));
-	int n_words = 0, code = CONTROL_REFUSED;
-	bool help = false;
+	struct call call = { .out = &out_plain,
+			     .socket = socket && *socket ? socket : SHUNT_CONTROL_SOCKET,
+			     .patience_ms = PATIENCE_MS };
+	int code;
 
-	if (words)
-		code = options_parse(&call, &argc, &argv, &help, words, &n_words);
-	if (words && !code)
-		code = words_run(&call, argc, argv, help, words, n_words);
-	free(words);
+	if (argc > 1 && !strcmp(argv[1], "--complete")) {
+		complete(&call, argc - 2, argv + 2);
+		return CONTROL_DONE;
+	}
+	code = argv_run(&call, argc, argv);
 	if (fflush(stdout) || ferror(stdout)) {
 		fprintf(stderr, "shunt: cannot write the output: %s\n", strerror(errno));
 		code = code ? code : CONTROL_REFUSED;

@@ -47,6 +47,8 @@ struct complaint {
 	const char *text; /* one sentence, without a full stop */
 	const char *file; /* NULL, or the place it is about */
 	unsigned line, column;
+	const char *batch; /* NULL, or the file of the command, and where it stands there */
+	unsigned batch_line;
 };
 
 struct output {
@@ -55,9 +57,12 @@ struct output {
 	void (*error)(const struct complaint *complaint);
 	void (*note)(const char *text); /* beside a result that programs find the same in */
 	void (*progress)(const char *text); /* of a wait: takes the place of the one before; NULL: no more follows */
+	void (*begin)(void); /* many results follow, which are to be one */
+	void (*end)(void); /* no more of them */
 };
 
-extern const struct output out_plain; /* errors go to stderr */
+/* Errors go to stderr. */
+extern const struct output out_plain;
 extern const struct output out_json; /* one line */
 extern const struct output out_json_pretty;
 

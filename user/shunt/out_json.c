@@ -1,29 +1,52 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * out_json.c - results for programs: the daemon's own result, on one line or indented. An error is an object on
- * stdout too, as bpftool does it, so that whoever reads stdout always gets JSON.
+ * out_json.c - results for programs: the daemon's own result, on one line or indented. Many of them are an array. An error
+ * is an object too, on stderr.
  */
 #include "shunt/out.h"
 
+static enum { ALONE, FIRST, FURTHER } place; /* of the next result: alone, or in an array */
+
 static void print(const json_t *value, size_t flags)
 {
+	if (place == FURTHER)
+		fputs(flags & JSON_COMPACT ? "," : ",\n", stdout);
 	json_dumpf(value, stdout, flags | JSON_ENCODE_ANY);
-	putchar('\n');
+	if (place == ALONE)
+		putchar('\n');
+	else
+		place = FURTHER;
 	fflush(stdout);
+}
+
+static void begin(void)
+{
+	putchar('[');
+	place = FIRST;
+}
+
+static void end(void)
+{
+	puts("]");
+	place = ALONE;
 }
 
 static void error_print(const struct complaint *complaint, size_t flags)
 {
-	json_t *o = complaint->file
-			    ? json_pack("{s:s, s:s, s:i, s:i}", "error", complaint->text, "file", complaint->file,
-					"line", (int)complaint->line, "column", (int)complaint->column)
-			    : json_pack("{s:s}", "error", complaint->text);
+	json_t *o = json_pack("{s:s}", "error", complaint->text);
 
+	fflush(stdout);
 	/* NULL: the sentence quotes something that is not UTF-8, or was cut within a character. */
-	if (o)
-		print(o, flags);
-	else
-		puts("{\"error\":\"failed, for a reason that is not UTF-8\"}");
+	if (!o)
+		o = json_pack("{s:s}", "error", "failed, for a reason that is not UTF-8");
+	if (complaint->file)
+		json_object_update_new(o, json_pack("{s:s, s:i, s:i}", "file", complaint->file, "line",
+						    (int)complaint->line, "column", (int)complaint->column));
+	if (complaint->batch)
+		json_object_update_new(o, json_pack("{s:s, s:i}", "batch", complaint->batch, "batch_line",
+						    (int)complaint->batch_line));
+	json_dumpf(o, stderr, flags);
+	putc('\n', stderr);
 	json_decref(o);
 }
 
@@ -67,7 +90,13 @@ static void none(const char *text)
 	(void)text;
 }
 
-const struct output out_json = { .show = show, .item = item, .error = error, .note = none, .progress = none };
-const struct output out_json_pretty = {
-	.show = show_pretty, .item = item_pretty, .error = error_pretty, .note = none, .progress = none
+const struct output out_json = {
+	.show = show, .item = item, .error = error, .note = none, .progress = none, .begin = begin, .end = end
 };
+const struct output out_json_pretty = { .show = show_pretty,
+					.item = item_pretty,
+					.error = error_pretty,
+					.note = none,
+					.progress = none,
+					.begin = begin,
+					.end = end };

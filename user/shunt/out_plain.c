@@ -268,10 +268,12 @@ static void item(const json_t *object, const struct view *view)
 /* A place goes first and stands alone, as compilers print it, so that editors find it. */
 static void error(const struct complaint *complaint)
 {
+	fflush(stdout);
+	if (complaint->batch)
+		fprintf(stderr, "%s:%u: ", complaint->batch, complaint->batch_line);
 	if (complaint->file)
-		fprintf(stderr, "%s:%u:%u: %s\n", complaint->file, complaint->line, complaint->column, complaint->text);
-	else
-		fprintf(stderr, "shunt: %s\n", complaint->text);
+		fprintf(stderr, "%s:%u:%u: ", complaint->file, complaint->line, complaint->column);
+	fprintf(stderr, "%s%s\n", complaint->batch || complaint->file ? "" : "shunt: ", complaint->text);
 }
 
 static void note(const char *text)
@@ -305,4 +307,11 @@ static void progress(const char *text)
 	fflush(stdout);
 }
 
-const struct output out_plain = { .show = show, .item = item, .error = error, .note = note, .progress = progress };
+/* Results stand below each other as they are. */
+static void none(void)
+{
+}
+
+const struct output out_plain = {
+	.show = show, .item = item, .error = error, .note = note, .progress = progress, .begin = none, .end = none
+};

@@ -75,8 +75,8 @@ static void widened_note(const struct call *call, const json_t *probes)
 
 static int probe_show(struct call *call)
 {
-	json_t *args = call->argc ? json_pack("{s:s}", "name", call->argv[0]) : NULL, *result;
-	int code = request_ask(call, "probe", "show", args, &result);
+	json_t *result;
+	int code = request_ask(call, "probe", "show", json_incref(call->args), &result);
 
 	if (code)
 		return code;
@@ -87,8 +87,10 @@ static int probe_show(struct call *call)
 }
 
 static const struct command commands[] = {
-	{ "show", "[BACKEND]", "rounds asked and lost, round trips, verdict, the agent's word", probe_show, 0, 1,
-	  NULL },
+	{ .name = "show",
+	  .help = "rounds asked and lost, round trips, verdict, the agent's word",
+	  .run = probe_show,
+	  .arguments = { { "BACKEND", VALUE_BACKEND, "name", true } } },
 	{ 0 },
 };
 

@@ -23,19 +23,14 @@ static const struct view one[] = { { SHAPE_RECORD, NULL, details, NULL }, { 0 } 
 
 static int slot_show(struct call *call)
 {
-	json_int_t number;
-
-	if (call->argc < 2)
-		return request_show(call, "slot", "show", call->argc ? json_pack("{s:s}", "pool", call->argv[0]) : NULL,
-				    all);
-	if (number_parse(&number, call->argv[1]))
-		return complain(call, CONTROL_MISUSE, "a slot is a number, not '%s'", call->argv[1]);
-	return request_show(call, "slot", "show", json_pack("{s:s, s:I}", "pool", call->argv[0], "slot", number), one);
+	return request_show(call, "slot", "show", json_incref(call->args), call->argc < 2 ? all : one);
 }
 
 static const struct command commands[] = {
-	{ "show", "[POOL [SLOT]]", "slots that each backend owns and is heir to; of one slot, who follows", slot_show,
-	  0, 2, NULL },
+	{ .name = "show",
+	  .help = "slots that each backend owns and is heir to; of one slot, who follows",
+	  .run = slot_show,
+	  .arguments = { { "POOL", VALUE_POOL, "pool", true }, { "SLOT", VALUE_NUMBER, "slot", true } } },
 	{ 0 },
 };
 

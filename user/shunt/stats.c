@@ -92,9 +92,10 @@ static int stats_metrics(struct call *call)
 }
 
 static const struct command commands[] = {
-	{ "show", "", "packets by reason (JSON: also those with none), flows, probes, detector", stats_show, 0, 0,
-	  NULL },
-	{ "metrics", "", "all figures as OpenMetrics, as Prometheus reads them", stats_metrics, 0, 0, NULL },
+	{ .name = "show",
+	  .help = "packets by reason (JSON: also those with none), flows, probes, detector",
+	  .run = stats_show },
+	{ .name = "metrics", .help = "all figures as OpenMetrics, as Prometheus reads them", .run = stats_metrics },
 	{ 0 },
 };
 

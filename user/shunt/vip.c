@@ -41,12 +41,14 @@ static const struct view one[] = { { SHAPE_RECORD, NULL, details, NULL }, { 0 } 
 
 static int vip_show(struct call *call)
 {
-	return request_show(call, "vip", "show", call->argc ? json_pack("{s:s}", "name", call->argv[0]) : NULL,
-			    call->argc ? one : all);
+	return request_show(call, "vip", "show", json_incref(call->args), call->argc ? one : all);
 }
 
 static const struct command commands[] = {
-	{ "show", "[NAME]", "addresses, their pools and their traffic; of one, everything", vip_show, 0, 1, NULL },
+	{ .name = "show",
+	  .help = "addresses, their pools and their traffic; of one, everything",
+	  .run = vip_show,
+	  .arguments = { { "NAME", VALUE_VIP, "name", true } } },
 	{ 0 },
 };
 
