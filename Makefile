@@ -94,9 +94,9 @@ $(BUILD)/tests/unit/%: $(BUILD)/san/tests/unit/%.o $(patsubst %.c,$(BUILD)/san/%
 	$(call say,LD)
 	$(Q)$(CC) $(SAN) $^ -lcmocka -lyaml -ljansson -lm -o $@
 # The control socket has nothing of the kernel in it: its hostile clients are met here.
-$(BUILD)/tests/unit/control_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,control answer answer_flow answer_probe ledger metrics shuntd)
+$(BUILD)/tests/unit/control_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,control answer answer_flow answer_probe ledger ledger_file metrics shuntd)
 # What makes a balancer ill, with the test's dataplane and clock.
-$(BUILD)/tests/unit/health_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,health ledger shuntd)
+$(BUILD)/tests/unit/health_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,health ledger ledger_file shuntd)
 # The journal on plain memory: the dataplane and the sockets are the test's.
 $(BUILD)/tests/unit/journal_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,journal shuntd)
 $(PACKET): $(BUILD)/tests/packet/%: $(BUILD)/obj/tests/packet/%.o \

@@ -59,6 +59,15 @@ static __always_inline const struct slot *slot_look_up(void *table, __u32 slot)
 	return pair ? &pair->slot[slot & 1] : NULL;
 }
 
+/* A packet of a dead backend's slot goes to another. Only the first one's time is kept, so the line stays clean after it. */
+static __always_inline void moved_note(__u32 owner)
+{
+	struct backend_flows *flows_of = bpf_map_lookup_elem(&backend_flows, &owner);
+
+	if (flows_of && !*(volatile __u64 *)&flows_of->moved_ns)
+		__sync_val_compare_and_swap(&flows_of->moved_ns, 0, bpf_ktime_get_ns());
+}
+
 /*
  * Who takes a new flow of `slot`: its owner, its heir, or the same of SHUNT_SLOT_TRIES other slots, whoever is up first: an
  * id; 0: nobody; negative: something is missing. A function of its own, which the verifier looks at once.
@@ -66,6 +75,7 @@ static __always_inline const struct slot *slot_look_up(void *table, __u32 slot)
 __noinline int slot_serve(__u32 pool, __u32 slot, __u32 hash, __u32 n_slots)
 {
 	void *table = bpf_map_lookup_elem(&tables, &pool);
+	__u32 fallen = 0; /* the slot's owner, where that is down */
 
 	if (!table)
 		return -1;
@@ -80,13 +90,18 @@ __noinline int slot_serve(__u32 pool, __u32 slot, __u32 hash, __u32 n_slots)
 		id = s->owner;
 		b = bpf_map_lookup_elem(&backends, &id);
 		if (b && !backend_is_up(b)) {
+			if (!i && backend_state(b) == BACKEND_DOWN)
+				fallen = id;
 			id = s->heir;
 			b = bpf_map_lookup_elem(&backends, &id);
 		}
 		if (!b)
 			return -1;
-		if (backend_is_up(b))
+		if (backend_is_up(b)) {
+			if (fallen)
+				moved_note(fallen);
 			return id;
+		}
 		slot = slot_after(slot, hash, n_slots);
 	}
 	return 0;

@@ -234,7 +234,9 @@ SHUNT_ASSERT_SIZE(struct journal_state, 64);
 /* map `backend_flows`: ARRAY, mmap-able, backend id -> its flows; a cache line each. */
 struct backend_flows {
 	__u64 live; /* entries in FLOW_OPEN that it serves: exact; added to and subtracted from by walk and shuntd */
-	__u64 pad[7];
+	__u64 moved_ns; /* CLOCK_MONOTONIC: when the walk first gave another a packet of its slots because it was down; 0: it
+			   didn't since shuntd last wrote 0, which it does when the backend comes up */
+	__u64 pad[6];
 };
 SHUNT_ASSERT_SIZE(struct backend_flows, 64);
 

@@ -50,7 +50,8 @@
  *                   with args {"pool","slot":N}: {pool,slot,owner,heir,succession:[name, ...]}, owner first
  *   event show    [event], oldest first                              args {"from":N}: number N and later ones
  *   event monitor event, as they happen                              args {"from":N}: those that are kept first
- *                   event: {number,time,at_ns,object,name,what,why,evidence:{...},text}
+ *                   event: {number,time,at_ns,boot,object,name,what,why,evidence:{...},text}
+ *                   boot: the run of the kernel that at_ns is of, as in /proc/sys/kernel/random/boot_id
  *   flow where    {vip,source,slot,owner,heir,backend,why,recorded}  args {"source":"A:P","vip":"NAME or A:P"}
  *                   backend: who gets its packets, null: nobody; recorded: the flow as in `flow show`, or null, and then
  *                   it is about a new one

@@ -478,6 +478,32 @@ static void a_syn_that_takes_a_dead_backend_s_entry_makes_a_detour(void **state)
 	assert_fate(segment_send(KIND_DATA, 4, 0), HEIR);
 }
 
+/* A client's segment that nobody gets is none, nor is one that a draining backend doesn't take. */
+static void the_first_packet_that_an_heir_gets_for_a_dead_backend_is_noted_once(void **state)
+{
+	static const enum kind kinds[] = { KIND_SYN, KIND_UDP };
+	uint64_t *moved_ns = world_moved_ns(FLOW_OWNER), before_ns;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+		world_flows_reset();
+		assert_fate(segment_send(kinds[i], 4, 1), FLOW_OWNER);
+		world_set_state(FLOW_OWNER, BACKEND_DRAINING);
+		assert_fate(segment_send(kinds[i], 4, 2), FLOW_HEIR);
+		world_set_state(FLOW_OWNER, BACKEND_DOWN);
+		world_set_state(FLOW_HEIR, BACKEND_DOWN);
+		assert_fate(segment_send(kinds[i], 4, 3), -REASON_NO_BACKEND);
+		assert_int_equal(*moved_ns, 0);
+		world_set_state(FLOW_HEIR, BACKEND_UP);
+		before_ns = now_ns();
+		assert_fate(segment_send(kinds[i], 4, 4), FLOW_HEIR);
+		assert_in_range(*moved_ns, before_ns, now_ns());
+		before_ns = *moved_ns;
+		assert_fate(segment_send(kinds[i], 4, 5), FLOW_HEIR);
+		assert_int_equal(*moved_ns, before_ns);
+	}
+}
+
 static void an_answer_to_shuntd_s_question_is_looked_up_and_confirms(void **state)
 {
 	const uint8_t asked = FLOW_ASKED | FLOW_DETOUR;
@@ -962,6 +988,7 @@ static const struct CMUnitTest others[] = {
 	cmocka_unit_test(a_retransmitted_syn_changes_nothing_but_when_it_was_seen),
 	cmocka_unit_test(a_forged_syn_moves_no_open_flow),
 	cmocka_unit_test(a_syn_that_takes_a_dead_backend_s_entry_makes_a_detour),
+	cmocka_unit_test(the_first_packet_that_an_heir_gets_for_a_dead_backend_is_noted_once),
 	cmocka_unit_test(an_answer_to_shuntd_s_question_is_looked_up_and_confirms),
 	cmocka_unit_test(an_orphan_that_was_told_is_closed),
 	cmocka_unit_test(a_flow_that_was_rehashed_stays_where_it_went),

@@ -547,6 +547,11 @@ uint64_t world_live(uint32_t backend)
 	return backend_flows[backend].live;
 }
 
+uint64_t *world_moved_ns(uint32_t backend)
+{
+	return (uint64_t *)&backend_flows[backend].moved_ns;
+}
+
 uint32_t world_detours(uint32_t backend)
 {
 	return backends[backend].detours;

@@ -119,6 +119,7 @@ uint32_t world_flow_entry(const struct flow *f);
 void world_flow_set(struct flow *f, uint64_t word); /* and the counts, as shuntd does */
 void world_flow_free(struct flow *f);
 uint64_t world_live(uint32_t backend);
+uint64_t *world_moved_ns(uint32_t backend); /* backend_flows.moved_ns itself */
 uint32_t world_detours(uint32_t backend);
 struct flow_stats world_flow_stats(void);
 const struct syn *world_syn(uint32_t hash);

@@ -335,6 +335,7 @@ static void runs_fill(struct shuntd *s)
 
 static int rig_open(void **state)
 {
+	const struct ledger_options no_file = { .directory = "" };
 	struct shuntd *s = &rig.s;
 	struct config_error error;
 
@@ -360,7 +361,7 @@ static int rig_open(void **state)
 	s->xdp_mode = rig.modes;
 	snprintf(rig.modes[0], sizeof(rig.modes[0]), "native");
 	snprintf(rig.modes[1], sizeof(rig.modes[1]), "generic");
-	return ledger_open(&s->ledger) || control_open(&s->control, s, rig.path, NULL);
+	return ledger_open(&s->ledger, &no_file) || control_open(&s->control, s, rig.path, NULL);
 }
 
 static int rig_close(void **state)
@@ -607,7 +608,7 @@ static void every_key_of_the_contract_is_in_its_result(void **state)
 		{ "{\"object\":\"slot\",\"command\":\"show\",\"args\":{\"pool\":\"gpus\",\"slot\":250}}",
 		  "pool slot owner heir succession" },
 		{ "{\"object\":\"event\",\"command\":\"show\"}",
-		  "number time at_ns object name what why evidence text" },
+		  "number time at_ns boot object name what why evidence text" },
 		{ "{\"object\":\"flow\",\"command\":\"where\",\"args\":{\"source\":\"192.0.2.1:40000\",\"vip\":"
 		  "\"chat\"}}",
 		  "vip source slot owner heir backend why recorded" },

@@ -61,7 +61,7 @@ static int set_up(void **state)
 	struct config_error error;
 
 	assert_int_equal(config_parse(&f->s.config, text, strlen(text), &error), 0);
-	assert_int_equal(ledger_open(&f->s.ledger), 0);
+	assert_int_equal(ledger_open(&f->s.ledger, &(struct ledger_options){ .directory = "" }), 0);
 	assert_int_equal(health_open(&f->s.health, &f->s), 0);
 	for (size_t p = 0; p < 2; p++) {
 		struct pool_run *pool = pool_run_add(&f->s, &f->s.config->pools[p]);

@@ -418,6 +418,8 @@ void backend_drop(struct shuntd *s, struct backend_run *b, uint64_t deadline_ns)
 
 int backends_undrain(struct shuntd *s, struct backend_run *b)
 {
+	json_t *evidence;
+
 	if (!b->draining)
 		return -EALREADY;
 	if (b->draining == VERDICT_REMOVED)
@@ -427,7 +429,10 @@ int backends_undrain(struct shuntd *s, struct backend_run *b)
 	if (b->draining == VERDICT_LOADING && b->engine == ENGINE_LOADING)
 		return -EAGAIN;
 	b->draining = VERDICT_NONE;
-	verdict_tell(s, b, 0, "undrained", NULL, json_pack("{s:I}", "live", (json_int_t)live_flows(s, b)));
+	evidence = json_pack("{s:I}", "live", (json_int_t)live_flows(s, b));
+	if (BACKEND_WORD_STATE(b->last_word) == BACKEND_DOWN)
+		json_object_set_new(evidence, "state", json_string("down"));
+	verdict_tell(s, b, 0, "undrained", NULL, evidence);
 	if (word_swap(s, b, BACKEND_DRAINING, BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING))) {
 		pool_follow(b, true);
 		pools_swap(s);
@@ -607,17 +612,21 @@ static void backend_admit(struct shuntd *s, struct backend_run *b, const struct 
 	uint32_t word =
 		b->draining ? BACKEND_WORD(BACKEND_DRAINING, b->draining) : BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING);
 	uint64_t hold_ns = admission_hold_ns(&b->admission, limits);
+	uint64_t down_ns = BACKEND_WORD_VERDICT(b->last_word) == VERDICT_JOINING ? 0 : b->since_ns;
 	json_t *evidence;
 
 	if (!b->draining)
 		pool_follow(b, true);
 	if (!word_swap(s, b, BACKEND_DOWN, word))
 		return;
+	/* What it lost from here on is another failover's. */
+	__atomic_store_n(&dataplane_backend_flows(s->dataplane)[b->id].moved_ns, 0, __ATOMIC_RELAXED);
 	evidence = json_pack("{s:I}", "answers", (json_int_t)session->answers);
 	if (session->rtt_ns) /* not of a BFD peer: it isn't asked */
 		json_object_set_new(evidence, "rtt_us", json_integer((json_int_t)(session->rtt_ns / 1000)));
 	if (hold_ns)
 		json_object_set_new(evidence, "hold_ms", json_integer((json_int_t)(hold_ns / 1000000)));
+	us_set(evidence, "outage_us", down_ns, b->since_ns);
 	verdict_tell(s, b, 0, backend_state_name(word), hold_ns ? "answered for the hold time" : "answering", evidence);
 	admission_rise(&b->admission, now);
 }

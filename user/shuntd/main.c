@@ -140,6 +140,7 @@ static void on_period(void *arg)
 	probes_run(s);
 	rounds_run(s);
 	record_run(s->record);
+	ledger_run(s->ledger);
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	health_run(s->health, (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec);
 }
@@ -239,6 +240,7 @@ static int run(struct shuntd *s)
 		.seed = s->config->seed, .flows_max = s->config->flows_max, .on_event = on_event, .arg = s
 	};
 	struct prober_options prober = { .arg = s, .on_event = on_thread_event };
+	struct ledger_options ledger = { .limit_bytes = LEDGER_FILE_BYTES, .on_event = record_event };
 	struct checker_options checker = { .arg = s, .on_event = on_thread_event };
 	const char *why = "";
 	char line[512];
@@ -249,13 +251,15 @@ static int run(struct shuntd *s)
 	err = loop_open(&s->loop);
 	if (err)
 		return fail("main loop", strerror(-err));
-	err = ledger_open(&s->ledger);
-	if (err)
-		return fail("ledger", strerror(-err));
-	ledger_listen(s->ledger, on_ledger, s);
 	err = record_open(&s->record, s);
 	if (err)
 		return fail("record", strerror(-err));
+	ledger.directory = s->config->state;
+	ledger.arg = s->record;
+	err = ledger_open(&s->ledger, &ledger);
+	if (err)
+		return fail("ledger", strerror(-err));
+	ledger_listen(s->ledger, on_ledger, s);
 	err = health_open(&s->health, s);
 	if (err)
 		return fail("health", strerror(-err));
