@@ -79,7 +79,7 @@ $(BUILD)/shuntd: $(call obj,$(SHUNTD) $(COMMON) $(CORE))
 $(BUILD)/shunt-agent: $(call obj,$(AGENT) $(COMMON) $(CORE))
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -lbpf -lelf -lz -lmnl -lyaml -lcurl -o $@
-$(BUILD)/shunt: $(call obj,$(SHUNT) $(CORE))
+$(BUILD)/shunt: $(call obj,$(SHUNT) user/common/file.c $(CORE))
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -ljansson -lyaml -o $@
 
@@ -94,9 +94,11 @@ $(BUILD)/tests/unit/%: $(BUILD)/san/tests/unit/%.o $(patsubst %.c,$(BUILD)/san/%
 	$(call say,LD)
 	$(Q)$(CC) $(SAN) $^ -lcmocka -lyaml -ljansson -lm -o $@
 # The control socket has nothing of the kernel in it: its hostile clients are met here.
-$(BUILD)/tests/unit/control_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,control answer answer_flow answer_probe ledger ledger_file metrics shuntd)
+$(BUILD)/tests/unit/control_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,control answer answer_config answer_flow answer_probe ledger ledger_file metrics shuntd)
 # What makes a balancer ill, with the test's dataplane and clock.
 $(BUILD)/tests/unit/health_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,health ledger ledger_file shuntd)
+# Files, and backends that are only names.
+$(BUILD)/tests/unit/state_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,state shuntd)
 # The journal on plain memory: the dataplane and the sockets are the test's.
 $(BUILD)/tests/unit/journal_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,journal shuntd)
 $(PACKET): $(BUILD)/tests/packet/%: $(BUILD)/obj/tests/packet/%.o \

@@ -13,7 +13,7 @@
  *   vip show      [{name,address,protocol,port,pool,policy,hash,id,slots,packets,bytes,new_flows,
  *                   on_failure,syn_limit}]            args {"name"}
  *                   port 0: every port; syn_limit: {rate,burst,prefix,action} or null
- *   backend show  [{name,pool,id,address,forward,weight,domain,state,verdict,since,since_ns,packets,bytes,new_flows,
+ *   backend show  [{name,pool,id,address,forward,weight,configured_weight,domain,state,verdict,since,since_ns,packets,bytes,new_flows,
  *                   egress,mac,mtu,local,live,detours,draining,deadline_us,drained,cut,hold_us,hold_left_us}]
  *                                                     args {"name"}
  *                   egress, mac, mtu, local: null while unresolved; live: open flows that it serves; detours: flows whose
@@ -25,6 +25,7 @@
  *                                                     args {"name","within_ns":N}: what is left by then is reset. Not
  *                   waited for: `backend show` tells how it goes. notes: what is unusual about it
  *   backend undrain the same                          args {"name"}
+ *   backend set   {name,weight,configured_weight,text}               args {"name","weight":N}; 0: the configured one
  *   probe show    [{backend,pool,address,check,interval_us,configured_interval_us,state,verdict,since_ns,evidence,hold_us,
  *                   hold_left_us,rounds_asked,answers,too_late,loss_permille,rounds_to_convict,rtt_us,last_answer_us,window_us,
  *                   window_asked,window_answers,window_loss_permille,rtt_p50_us,rtt_p99_us,engine,full,in_flight,queued,
@@ -63,9 +64,13 @@
  *                   FILTER: {"vip","backend","client":"A[/PREFIX][:PORT]","state","detours":true}, all of those given
  *   flow reset    {reset,text}                                       args FILTER or {"all":true}
  *                   reset: how many flows were ended; their clients are told meanwhile
- *   config show   {text}                                             the running configuration; it parses again
+ *   config show   {text,file}                                        the running configuration, with the weights in
+ *                   force; it parses again. file: that shuntd reads at its start and reloads, an absolute path
  *   config reload {changes:["..."],text}                             args {"force":true}: what is removed is cut, not drained
- * backend drain and undrain, flow reset and config reload are for root.
+ *   config apply  the same                                           args {"config":TEXT,"name","force":true}: name: of its
+ *                   file, for the places of errors; required as the text is
+ *   config diff   the same, and nothing is changed                   args {"config":TEXT,"name"}; without: shuntd's file
+ * backend drain, undrain and set, flow reset and config reload, apply and diff are for root.
  */
 #ifndef SHUNT_CONTROL_H
 #define SHUNT_CONTROL_H
@@ -79,8 +84,12 @@ enum control_code {
 	CONTROL_MISUSE = 2, /* not understood: unknown object, command or argument */
 };
 
-/* A request's longest line, bytes, newline included. Longer ones are refused and the connection closed. */
+/*
+ * A request's longest line, bytes, newline included. Longer ones are refused and the connection closed. Root's may be
+ * longer, for a configuration in it: as text of JSON one of 4 MiB has no more than twice as many bytes.
+ */
 #define CONTROL_REQUEST_MAX 65536
+#define CONTROL_REQUEST_ROOT_MAX (2 * 4194304 + CONTROL_REQUEST_MAX)
 
 /* Clients at a time, chosen. One more takes the place of the one that was silent longest; monitors keep theirs. */
 #define CONTROL_CLIENTS_MAX 64

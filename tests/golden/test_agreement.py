@@ -230,7 +230,8 @@ def test_completion_offers_what_the_command_takes(daemon, tmp_path, name, comman
 
 
 @pytest.mark.parametrize("words, offered", [
-    (["ba"], ["backend"]), (["b", "s"], ["show"]), (["b", "dr", "gpu"], ["gpu1", "gpu2"]), (["fl", "sh", "st"], ["state"]),
+    (["ba"], ["backend"]), (["b", "s"], ["show", "set"]), (["b", "sh"], ["show"]), (["b", "dr", "gpu"], ["gpu1", "gpu2"]),
+    (["fl", "sh", "st"], ["state"]),
     (["flow", "show", "state", "clos"], ["closing", "closed"]), (["flow", "where", "192.0.2.1:40", "ch"], ["chat4", "chat6"]),
     (["flow", "show", "--state", "o"], ["open"]), (["flow", "show", "--st"], ["--state"]), (["cow", ""], []),
     (["backend", "milk", ""], []), (["flow", "show", "limit", ""], []), (["--socket", "/dev/nul"], ["/dev/null"])])

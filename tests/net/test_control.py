@@ -385,7 +385,7 @@ def test_every_show_is_a_table_for_people_and_json_for_programs(running):
 def test_words_may_be_cut_short(running):
     whole = running.shunt("slot", "show")
     assert whole == running.shunt("sl", "s") == running.shunt("sl") == running.shunt("slot", "list")
-    assert [b["name"] for b in running.shunt("b", "s", "gpu2")] == ["gpu2"]
+    assert [b["name"] for b in running.shunt("b", "sh", "gpu2")] == ["gpu2"]
 
 
 def test_one_backend_is_shown_with_the_way_to_it(running):

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <string.h>
 
 #include "core/config.h"
 
@@ -142,6 +143,40 @@ static void duration_prints_in_the_largest_unit_that_loses_nothing(void **state)
 	}
 }
 
+static void a_key_is_found_where_it_stands_or_where_it_would(void **state)
+{
+	static const char text[] = "# a comment\n"
+				   "interfaces:\n"
+				   "  - eth0\n"
+				   "  - eth0.100\n"
+				   "flows: {closed: 1s, max: 2048}\n"
+				   "vips: []\n";
+	static const struct {
+		const char *key;
+		unsigned line, column;
+	} places[] = {
+		{ "interfaces", 3, 3 },
+		{ "interfaces.eth0", 3, 5 },
+		{ "interfaces.eth0.100", 4, 5 },
+		{ "interfaces.eth7", 3, 3 },
+		{ "flows.max", 5, 26 },
+		{ "flows.idle", 5, 8 },
+		{ "seed", 2, 1 },
+		{ "probe.key_file", 2, 1 },
+		{ "", 2, 1 },
+	};
+	struct config_error error;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		config_place(text, strlen(text), places[i].key, &error);
+		assert_int_equal(error.line, places[i].line);
+		assert_int_equal(error.column, places[i].column);
+	}
+	config_place("[", 1, "seed", &error);
+	assert_int_equal(error.line + error.column, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -150,6 +185,7 @@ int main(void)
 		cmocka_unit_test(text_that_is_not_an_address_is_refused),
 		cmocka_unit_test(duration_is_a_whole_number_and_its_unit),
 		cmocka_unit_test(duration_prints_in_the_largest_unit_that_loses_nothing),
+		cmocka_unit_test(a_key_is_found_where_it_stands_or_where_it_would),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -207,7 +207,11 @@ static struct {
 	struct shunt_addr client;
 	int resets, drains, undrains;
 	int drain_error;
-	bool forced;
+	bool forced, looked;
+	uid_t commander;
+	size_t length; /* of the text that was applied */
+	char name[32];
+	uint32_t weight;
 	json_t *changes; /* of the next reload */
 } told;
 
@@ -261,14 +265,25 @@ int backends_undrain(struct shuntd *s, struct backend_run *b)
 	return 0;
 }
 
-int shuntd_reload(struct shuntd *s, bool force, json_t **changes, char *why, size_t why_size)
+int shuntd_reload(struct shuntd *s, const struct reload *how, json_t **changes, char *why, size_t why_size)
 {
-	(void)s;
-	told.forced = force;
+	told.forced = how->force;
+	told.looked = how->only_look;
+	told.commander = s->commander ? *s->commander : (uid_t)-1;
+	told.length = how->length;
+	snprintf(told.name, sizeof(told.name), "%s", how->name ? how->name : "");
 	*changes = told.changes;
 	if (!told.changes)
 		snprintf(why, why_size, "shunt.yaml:2:1: unknown key 'sede'");
 	return told.changes ? 0 : -EINVAL;
+}
+
+int shuntd_set_weight(struct shuntd *s, struct backend_run *b, uint32_t weight)
+{
+	(void)s;
+	told.weight = weight;
+	b->conf.weight = weight ? weight : b->conf.configured_weight;
+	return b->draining == VERDICT_REMOVED ? -ENOENT : 0;
 }
 
 /* ---- the daemon ---- */
@@ -352,6 +367,7 @@ static int rig_open(void **state)
 	traffic_error = 0;
 	snprintf(rig.directory, sizeof(rig.directory), "/tmp/shunt-control-%d", (int)getpid());
 	snprintf(rig.path, sizeof(rig.path), "%s/shuntd.sock", rig.directory);
+	s->config_path = "/etc/shunt/shunt.yaml";
 	if (config_parse(&s->config, config_text, strlen(config_text), &error)) {
 		print_error("%u:%u: %s\n", error.line, error.column, error.text);
 		return -1;
@@ -587,7 +603,8 @@ static void every_key_of_the_contract_is_in_its_result(void **state)
 		  "name address protocol port pool policy hash id slots packets bytes new_flows on_failure "
 		  "syn_limit" },
 		{ "{\"object\":\"backend\",\"command\":\"show\"}",
-		  "name pool id address forward weight domain state verdict since since_ns packets bytes new_flows "
+		  "name pool id address forward weight configured_weight domain state verdict since since_ns packets "
+		  "bytes new_flows "
 		  "egress mac mtu local live detours draining deadline_us drained cut hold_us hold_left_us" },
 		{ "{\"object\":\"backend\",\"command\":\"drain\",\"args\":{\"name\":\"gpu1\",\"within_ns\":1000000000}"
 		  "}",
@@ -615,8 +632,10 @@ static void every_key_of_the_contract_is_in_its_result(void **state)
 		{ "{\"object\":\"flow\",\"command\":\"show\"}", "flows next" },
 		{ "{\"object\":\"flow\",\"command\":\"count\"}", "counts next" },
 		{ "{\"object\":\"flow\",\"command\":\"reset\",\"args\":{\"all\":true}}", "reset text" },
+		{ "{\"object\":\"backend\",\"command\":\"set\",\"args\":{\"name\":\"gpu1\",\"weight\":1}}",
+		  "name weight configured_weight text" },
 		{ "{\"object\":\"config\",\"command\":\"reload\"}", "changes text" },
-		{ "{\"object\":\"config\",\"command\":\"show\"}", "text" },
+		{ "{\"object\":\"config\",\"command\":\"show\"}", "text file" },
 	};
 
 	(void)state;
@@ -896,7 +915,10 @@ static void what_changes_something_is_for_root(void **state)
 		"{\"object\":\"backend\",\"command\":\"drain\",\"args\":{\"name\":\"gpu1\"}}",
 		"{\"object\":\"backend\",\"command\":\"undrain\",\"args\":{\"name\":\"gpu1\"}}",
 		"{\"object\":\"flow\",\"command\":\"reset\",\"args\":{\"all\":true}}",
+		"{\"object\":\"backend\",\"command\":\"set\",\"args\":{\"name\":\"gpu1\",\"weight\":7}}",
 		"{\"object\":\"config\",\"command\":\"reload\"}",
+		"{\"object\":\"config\",\"command\":\"apply\",\"args\":{\"config\":\"x\",\"name\":\"y\"}}",
+		"{\"object\":\"config\",\"command\":\"diff\"}",
 	};
 
 	(void)state;
@@ -907,7 +929,24 @@ static void what_changes_something_is_for_root(void **state)
 		assert_int_equal(request.code, CONTROL_REFUSED);
 		assert_non_null(strstr(request.error, "root only"));
 	}
-	assert_int_equal(told.drains + told.undrains + told.resets, 0);
+	assert_int_equal(told.drains + told.undrains + told.resets + (int)told.weight, 0);
+}
+
+static void an_event_of_a_command_says_whose_it_was(void **state)
+{
+	static const char reset[] = "{\"object\":\"flow\",\"command\":\"reset\",\"args\":{\"all\":true}}";
+	struct request request = { .shuntd = &rig.s };
+	json_t *result = answer(&request, reset, strlen(reset)), *events = ledger_since(rig.s.ledger, 1, NULL);
+	const json_t *event = json_array_get(events, json_array_size(events) - 1);
+	const json_t *evidence = json_object_get(event, "evidence");
+
+	(void)state;
+	assert_string_equal(json_string_value(json_object_get(event, "what")), "flows reset");
+	assert_int_equal(json_integer_value(json_object_get(evidence, "flows")), 7);
+	assert_true(json_is_integer(json_object_get(evidence, "uid")));
+	assert_null(rig.s.commander);
+	json_decref(events);
+	json_decref(result);
 }
 
 /* ---- draining ---- */
@@ -1037,6 +1076,65 @@ static void reload_tells_its_changes_or_what_is_wrong(void **state)
 	told.changes = NULL;
 	assert_refused("{\"object\":\"config\",\"command\":\"reload\"}", CONTROL_REFUSED,
 		       "shunt.yaml:2:1: unknown key");
+}
+
+static void a_configuration_is_applied_as_root_and_under_its_name(void **state)
+{
+	(void)state;
+	told.changes = json_array();
+	json_decref(ask(
+		"{\"object\":\"config\",\"command\":\"apply\",\"args\":{\"config\":\"a: b\\n\",\"name\":\"x.yaml\"}}"));
+	assert_string_equal(told.name, "x.yaml");
+	assert_int_equal(told.length, 5);
+	assert_int_equal(told.commander, 0);
+	assert_false(told.looked || told.forced);
+	told.changes = json_array();
+	json_decref(ask("{\"object\":\"config\",\"command\":\"diff\",\"args\":{\"config\":\"a: b\",\"name\":\"y\"}}"));
+	assert_string_equal(told.name, "y");
+	assert_true(told.looked);
+	told.changes = json_array();
+	json_decref(ask("{\"object\":\"config\",\"command\":\"diff\"}"));
+	assert_int_equal(told.length, 0);
+	assert_true(told.looked);
+	assert_refused("{\"object\":\"config\",\"command\":\"apply\",\"args\":{\"name\":\"y\"}}", CONTROL_MISUSE,
+		       "a text and the name");
+	assert_refused("{\"object\":\"config\",\"command\":\"diff\",\"args\":{\"config\":\"y\"}}", CONTROL_MISUSE,
+		       "a text and the name");
+}
+
+/* ---- weights ---- */
+
+static void a_weight_is_set_and_shown_beside_the_configured_one(void **state)
+{
+	json_t *reply = drain("set", "\"name\":\"gpu1\",\"weight\":300");
+
+	(void)state;
+	assert_string_equal(json_string_value(json_object_get(json_object_get(reply, "result"), "text")),
+			    "gpu1: weight 300, configured 100");
+	json_decref(reply);
+	reply = drain("show", "\"name\":\"gpu1\"");
+	assert_int_equal(
+		json_integer_value(json_object_get(json_array_get(json_object_get(reply, "result"), 0), "weight")),
+		300);
+	assert_int_equal(json_integer_value(json_object_get(json_array_get(json_object_get(reply, "result"), 0),
+							    "configured_weight")),
+			 100);
+	json_decref(reply);
+	reply = drain("set", "\"name\":\"gpu1\",\"weight\":0");
+	assert_string_equal(json_string_value(json_object_get(json_object_get(reply, "result"), "text")),
+			    "gpu1: weight 100");
+	json_decref(reply);
+	assert_refused("{\"object\":\"backend\",\"command\":\"set\",\"args\":{\"name\":\"gpu1\",\"weight\":65536}}",
+		       CONTROL_REFUSED, "1 to 65535");
+	assert_refused("{\"object\":\"backend\",\"command\":\"set\",\"args\":{\"name\":\"gpu1\",\"weight\":-1}}",
+		       CONTROL_REFUSED, "1 to 65535");
+	assert_refused("{\"object\":\"backend\",\"command\":\"set\",\"args\":{\"name\":\"gpu1\"}}", CONTROL_MISUSE,
+		       "which weight");
+	assert_refused("{\"object\":\"backend\",\"command\":\"set\",\"args\":{\"name\":\"gpu9\",\"weight\":1}}",
+		       CONTROL_REFUSED, "'gpu9'");
+	backend_find(&rig.s, "gpu1")->draining = VERDICT_REMOVED;
+	assert_refused("{\"object\":\"backend\",\"command\":\"set\",\"args\":{\"name\":\"gpu1\",\"weight\":1}}",
+		       CONTROL_REFUSED, "no longer has 'gpu1'");
 }
 
 /* ---- flows ---- */
@@ -1497,9 +1595,23 @@ static void mutated_requests_always_get_a_result_or_a_sentence(void **state)
 	}
 }
 
+/* As somebody who may only read. Who runs this may be nobody but that already. */
+static struct peer peer_open_reader(void)
+{
+	bool is_root = !geteuid();
+	struct peer peer;
+
+	assert_int_equal(chmod(rig.path, 0666), 0);
+	assert_int_equal(chmod(rig.directory, 0755), 0);
+	assert_true(!is_root || !seteuid(65534));
+	peer = peer_open();
+	assert_true(!is_root || !seteuid(0));
+	return peer;
+}
+
 static void line_that_is_too_long_is_refused_and_the_connection_closed(void **state)
 {
-	struct peer peer = peer_open();
+	struct peer peer = peer_open_reader();
 	char *line = malloc(2 * CONTROL_REQUEST_MAX);
 	json_t *reply;
 
@@ -1513,7 +1625,7 @@ static void line_that_is_too_long_is_refused_and_the_connection_closed(void **st
 	peer_close(&peer);
 
 	/* The longest that fits is still read. */
-	peer = peer_open();
+	peer = peer_open_reader();
 	line[CONTROL_REQUEST_MAX - 1] = '\n';
 	assert_true(peer_send(&peer, line, CONTROL_REQUEST_MAX));
 	reply = peer_line(&peer);
@@ -1522,6 +1634,49 @@ static void line_that_is_too_long_is_refused_and_the_connection_closed(void **st
 	assert_serves();
 	peer_close(&peer);
 	free(line);
+}
+
+/* {"object":"config","command":"apply","args":{"name":"x","config":"aaa..."}}, with so long a text; to be freed. */
+static char *apply_line(size_t length)
+{
+	static const char begin[] =
+		"{\"object\":\"config\",\"command\":\"apply\",\"args\":{\"name\":\"x\",\"config\":\"";
+	char *line = malloc(sizeof(begin) + length + 5);
+
+	memcpy(line, begin, sizeof(begin) - 1);
+	memset(line + sizeof(begin) - 1, 'a', length);
+	memcpy(line + sizeof(begin) - 1 + length, "\"}}\n", 5);
+	return line;
+}
+
+static void roots_line_may_be_as_long_as_a_configuration(void **state)
+{
+	const size_t longest = 2 * CONFIG_TEXT_MAX;
+	struct peer peer;
+	char *line;
+
+	(void)state;
+	if (geteuid())
+		return;
+	peer = peer_open();
+	for (size_t length = longest; length > 1000; length /= 7) {
+		line = apply_line(length);
+		told.changes = json_array();
+		peer_say(&peer, line);
+		json_decref(peer_line(&peer));
+		assert_int_equal(told.length, length);
+		peer_say(&peer,
+			 "{\"object\":\"stats\",\"command\":\"show\"}\n{\"object\":\"vip\",\"command\":\"show\"}\n");
+		json_decref(peer_line(&peer));
+		json_decref(peer_line(&peer));
+		free(line);
+	}
+	line = apply_line(longest + CONTROL_REQUEST_MAX);
+	peer_send(&peer, line, strlen(line));
+	free(line);
+	assert_closed(&peer);
+	peer_close(&peer);
+	assert_serves();
 }
 
 /* Without reading: whether the other end is gone. */
@@ -1935,6 +2090,7 @@ int main(void)
 		RIG_TEST(shown_configuration_parses_again),
 		RIG_TEST(misuse_is_told_from_refusal),
 		RIG_TEST(what_changes_something_is_for_root),
+		RIG_TEST(an_event_of_a_command_says_whose_it_was),
 		RIG_TEST(drain_tells_what_is_left_and_undrain_brings_back),
 		RIG_TEST(drain_twice_is_done_and_noted),
 		RIG_TEST(drain_of_the_last_one_is_done_with_a_warning),
@@ -1942,6 +2098,8 @@ int main(void)
 		RIG_TEST(drain_of_nobody_or_into_the_past_is_refused),
 		RIG_TEST(drain_shows_its_deadline_and_its_end),
 		RIG_TEST(reload_tells_its_changes_or_what_is_wrong),
+		RIG_TEST(a_configuration_is_applied_as_root_and_under_its_name),
+		RIG_TEST(a_weight_is_set_and_shown_beside_the_configured_one),
 		RIG_TEST(flow_show_filters_by_every_key),
 		RIG_TEST(flow_filters_that_make_no_sense_are_refused),
 		RIG_TEST(many_flows_are_answered_in_pages),
@@ -1954,6 +2112,7 @@ int main(void)
 		RIG_TEST(garbage_is_answered_with_an_error_and_the_connection_goes_on),
 		RIG_TEST(mutated_requests_always_get_a_result_or_a_sentence),
 		RIG_TEST(line_that_is_too_long_is_refused_and_the_connection_closed),
+		RIG_TEST(roots_line_may_be_as_long_as_a_configuration),
 		RIG_TEST(half_a_request_and_unread_replies_hold_up_nobody_and_are_cut_off),
 		RIG_TEST(big_reply_arrives_whole),
 		RIG_TEST(requests_are_answered_in_order_however_they_are_cut),

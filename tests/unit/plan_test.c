@@ -182,6 +182,37 @@ static void a_backend_keeps_its_identity_through_weight_domain_and_forward(void 
 	assert_string_equal(plan_of("weight: 7", "weight: 7, forward: l2"), "backend old: forward ipip becomes l2");
 }
 
+/* The plan from the text, where gpu1 has weight 300 by command, to one where the file gives it another; a command's stays. */
+static const char *plan_of_weights(uint32_t configured, uint32_t in_force)
+{
+	static char sentence[256];
+	struct config *before = parse(text), *after = parse(text);
+	struct plan plan = { 0 };
+
+	before->pools[0].backends[0].weight = 300;
+	after->pools[0].backends[0].configured_weight = configured;
+	after->pools[0].backends[0].weight = in_force;
+	assert_int_equal(plan_make(&plan, before, after, sentence, sizeof(sentence)), 0);
+	assert_in_range(plan.n, 0, 1);
+	sentence[0] = 0;
+	if (plan.n)
+		plan_change_text(&plan.changes[0], sentence, sizeof(sentence));
+	plan_free(&plan);
+	config_free(before);
+	config_free(after);
+	return sentence;
+}
+
+static void a_weight_by_command_is_no_change_while_it_stays(void **state)
+{
+	(void)state;
+	assert_string_equal(plan_of_weights(100, 300), "");
+	assert_string_equal(plan_of_weights(300, 300), "");
+	assert_string_equal(plan_of_weights(200, 300),
+			    "backend gpu1: configured weight 100 becomes 200, 300 by command stays");
+	assert_string_equal(plan_of_weights(200, 200), "backend gpu1: weight 300 becomes 200");
+}
+
 static void pools_are_added_removed_and_resized(void **state)
 {
 	char *after =
@@ -261,6 +292,7 @@ int main(void)
 		cmocka_unit_test(a_backend_with_another_address_is_another_backend),
 		cmocka_unit_test(a_backend_in_another_pool_is_another_backend),
 		cmocka_unit_test(a_backend_keeps_its_identity_through_weight_domain_and_forward),
+		cmocka_unit_test(a_weight_by_command_is_no_change_while_it_stays),
 		cmocka_unit_test(pools_are_added_removed_and_resized),
 		cmocka_unit_test(vips_are_added_removed_and_led_elsewhere),
 		cmocka_unit_test(a_vips_rules_change_without_a_move),

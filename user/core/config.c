@@ -625,6 +625,7 @@ static int read_backend(const struct node *node, struct config_backend *backend,
 		return err;
 	backend->line = reader_find(node, "name")->line;
 	backend->column = reader_find(node, "name")->column;
+	backend->configured_weight = backend->weight;
 	return 0;
 }
 

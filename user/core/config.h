@@ -79,7 +79,8 @@ struct config_check {
 struct config_backend {
 	char name[CONFIG_NAME_MAX]; /* unique in the file: it is the identity that the tables hash */
 	struct shunt_addr address; /* unique in its pool */
-	uint32_t weight; /* 1 .. 65535, default 100 */
+	uint32_t weight; /* in force, 1 .. 65535, default 100 */
+	uint32_t configured_weight; /* as the file says it; another than `weight` while a command holds against it */
 	char domain[CONFIG_NAME_MAX]; /* failure domain; "": its own */
 	enum forward_mode forward; /* the pool's, unless it says otherwise */
 	struct config_check check; /* the pool's, unless it says otherwise */
@@ -177,7 +178,13 @@ struct config {
 int config_parse(struct config **out, const char *text, size_t length, struct config_error *error);
 void config_free(struct config *config);
 
-/* The whole model as shunt.yaml, defaults written out; parses to an equal model. To be freed; NULL: no memory. */
+/*
+ * Where a text that parses says `key` ("seed", "flows.max", "interfaces.eth0": that item): into error->line and ->column.
+ * Where it doesn't, the place of what would hold it.
+ */
+void config_place(const char *text, size_t length, const char *key, struct config_error *error);
+
+/* The whole model as shunt.yaml, with the weights in force and defaults written out; parses to an equal model. To be freed; NULL: no memory. */
 char *config_format(const struct config *config);
 
 /* `engine:` of agent.yaml: which processes are the engine, and what else says how it is. Off where it is absent. */

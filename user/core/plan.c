@@ -135,6 +135,10 @@ static int backend_pair(void *arg, const void *before, const void *after)
 	if (b->weight != a->weight)
 		err = backend_of(p, change(p->plan, PLAN_BACKEND_WEIGHT, "backend", a->name, "changed",
 					   "weight %u becomes %u", b->weight, a->weight));
+	else if (b->configured_weight != a->configured_weight && a->configured_weight != a->weight)
+		err = backend_of(p, change(p->plan, PLAN_BACKEND_CONFIGURED, "backend", a->name, "changed",
+					   "configured weight %u becomes %u, %u by command stays", b->configured_weight,
+					   a->configured_weight, a->weight));
 	if (!err && strcmp(b->domain, a->domain) != 0)
 		err = backend_of(p, change(p->plan, PLAN_BACKEND_WEIGHT, "backend", a->name, "changed",
 					   "domain %s becomes %s", b->domain[0] ? b->domain : "its own",
@@ -322,12 +326,13 @@ static const char *fixed_key(const struct config *b, const struct config *a)
 
 int plan_make(struct plan *plan, const struct config *before, const struct config *after, char *why, size_t why_size)
 {
-	const char *key = fixed_key(before, after);
 	struct vip_walk vips = { plan, before, after };
 	int err;
 
-	if (key) {
-		snprintf(why, why_size, "%s can't change while shuntd runs: restart it, or leave it as it was", key);
+	plan->fixed = fixed_key(before, after);
+	if (plan->fixed) {
+		snprintf(why, why_size, "%s can't change while shuntd runs: restart it, or leave it as it was",
+			 plan->fixed);
 		return -EPERM;
 	}
 	err = pairs_walk(before->interfaces, before->n_interfaces, after->interfaces, after->n_interfaces,

@@ -26,6 +26,7 @@ enum plan_kind {
 	PLAN_BACKEND_ADDED,
 	PLAN_BACKEND_REMOVED,
 	PLAN_BACKEND_WEIGHT, /* weight or domain: the pool's table changes */
+	PLAN_BACKEND_CONFIGURED, /* another configured weight, against which a command holds: nothing to do */
 	PLAN_BACKEND_FORWARD, /* the way to it changes */
 	PLAN_BACKEND_CHECK, /* how it is asked whether it lives; its own, or its pool's for it */
 	PLAN_VIP_ADDED,
@@ -46,11 +47,12 @@ struct plan_change {
 struct plan {
 	struct plan_change *changes; /* owned */
 	size_t n, capacity;
+	const char *fixed; /* the key that can't change and does: "flows.max"; NULL: none */
 };
 
 /*
- * Fill *plan (all zero before) with what changes. 0; -EPERM: something changes that can't while shuntd runs, and `why`
- * names the key in one sentence; or -ENOMEM. plan_free() it in any case.
+ * Fill *plan (all zero before) with what changes. 0; -EPERM: something changes that can't while shuntd runs, plan->fixed
+ * and `why`, one sentence, name it; or -ENOMEM. plan_free() it in any case.
  */
 int plan_make(struct plan *plan, const struct config *before, const struct config *after, char *why, size_t why_size);
 void plan_free(struct plan *plan);

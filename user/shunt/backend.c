@@ -40,6 +40,7 @@ static const struct column details[] = {
 	{ "hold_us", "hold", UNIT_US },
 	{ "hold_left_us", "of it left", UNIT_US },
 	{ "weight", "weight", 0 },
+	{ "configured_weight", "configured", 0 },
 	{ "domain", "domain", 0 },
 	{ "live", "live flows", 0 },
 	{ "detours", "detours", 0 },
@@ -225,9 +226,34 @@ static int backend_undrain(struct call *call)
 	return CONTROL_DONE;
 }
 
+static int backend_set(struct call *call)
+{
+	const char *text = json_string_value(json_object_get(call->args, "weight"));
+	char *end = NULL;
+	long weight = strtol(text, &end, 10);
+	json_t *result;
+	int code;
+
+	if (strcmp(text, "default") != 0 && (*text < '0' || *text > '9' || *end || weight < 1 || weight > UINT16_MAX))
+		return complain(call, CONTROL_MISUSE,
+				"'weight' needs a whole number from 1 to %d, or 'default', not '%s'", UINT16_MAX, text);
+	json_object_set_new(call->args, "weight", json_integer(weight));
+	code = request_ask(call, "backend", "set", json_incref(call->args), &result);
+	if (code)
+		return code;
+	outcome_show(call, result, true);
+	json_decref(result);
+	return CONTROL_DONE;
+}
+
 static const struct key drain_keys[] = {
 	{ .word = "wait" },
 	{ .word = "deadline", .value = VALUE_DURATION, .title = "TIME", .name = "within_ns" },
+	{ 0 },
+};
+
+static const struct key set_keys[] = {
+	{ .word = "weight", .value = VALUE_TEXT, .title = "N|default" },
 	{ 0 },
 };
 
@@ -245,6 +271,12 @@ static const struct command commands[] = {
 	  .help = "back into service",
 	  .run = backend_undrain,
 	  .arguments = { { "NAME", VALUE_BACKEND, "name", false } } },
+	{ .name = "set",
+	  .help = "another weight than the configured one, from now on; or that one again",
+	  .run = backend_set,
+	  .arguments = { { "NAME", VALUE_BACKEND, "name", false } },
+	  .keys = set_keys,
+	  .needs_key = true },
 	{ 0 },
 };
 

@@ -95,7 +95,7 @@ static void options_print(FILE *f)
 		fprintf(f, "%-8s %-17s  %s\n", heading, words, o->help);
 		heading = "";
 	}
-	fputs("Words may be cut short where that leaves no doubt: shunt b s\n", f);
+	fputs("Words may be cut short where that leaves no doubt: shunt v s\n", f);
 }
 
 static void object_print(FILE *f, const struct object *object)

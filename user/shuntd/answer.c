@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * answer.c - what each request is answered: one function a command, found through the table at the end. Those about
- * flows are in answer_flow.c.
+ * flows, probes and the configuration are in answer_flow.c, answer_probe.c and answer_config.c.
  *
  * Reads the controller's state and the shared memory; what changes anything is done elsewhere, and asked of here. Called
  * by control.c from the main loop, which it must not keep: nothing here waits, and what is long is answered in pages.
@@ -235,6 +235,7 @@ json_t *backend_json(const struct shuntd *s, const struct backend_run *b)
 		      b->conf.forward == FORWARD_L2 ? "l2" : "ipip", "weight", (int)b->conf.weight, "domain",
 		      b->conf.domain, "state", backend_state_name(word), "verdict", backend_verdict_name(word), "since",
 		      *since ? since : NULL, "since_ns", integer_or_null(b->since_ns, b->since_ns));
+	json_object_set_new(o, "configured_weight", json_integer(b->conf.configured_weight));
 	traffic_set(o, !dataplane_backend_traffic(s->dataplane, b->id, &t), &t);
 	json_object_set_new(o, "live", json_integer((json_int_t)live_flows(s, b)));
 	json_object_set_new(o, "detours", json_integer((json_int_t)load32(&record->detours)));
@@ -365,6 +366,29 @@ static json_t *backend_undrain(struct request *r)
 	if (err == -EALREADY)
 		json_array_append_new(notes, note("%s was not draining", b->conf.name));
 	return drain_outcome(r->shuntd, b, notes);
+}
+
+static json_t *backend_set(struct request *r)
+{
+	json_int_t weight = json_integer_value(json_object_get(r->args, "weight"));
+	struct backend_run *b = backend_named(r);
+	char text[CONFIG_NAME_MAX + 64];
+
+	if (!b)
+		return NULL;
+	if (!json_object_get(r->args, "weight"))
+		return refuse(r, CONTROL_MISUSE, "say which weight");
+	if (weight < 0 || weight > UINT16_MAX)
+		return refuse(r, CONTROL_REFUSED, "a weight is a number from 1 to %d", UINT16_MAX);
+	if (shuntd_set_weight(r->shuntd, b, (uint32_t)weight))
+		return refuse(r, CONTROL_REFUSED, "the configuration no longer has '%s'", b->conf.name);
+	if (b->conf.weight == b->conf.configured_weight)
+		snprintf(text, sizeof(text), "%s: weight %u", b->conf.name, b->conf.weight);
+	else
+		snprintf(text, sizeof(text), "%s: weight %u, configured %u", b->conf.name, b->conf.weight,
+			 b->conf.configured_weight);
+	return json_pack("{s:s, s:I, s:I, s:s}", "name", b->conf.name, "weight", (json_int_t)b->conf.weight,
+			 "configured_weight", (json_int_t)b->conf.configured_weight, "text", text);
 }
 
 /* ---- stats ---- */
@@ -531,40 +555,6 @@ static json_t *event_monitor(struct request *r)
 	return NULL;
 }
 
-/* ---- config ---- */
-
-static json_t *config_show(struct request *r)
-{
-	char *text = config_format(r->shuntd->config);
-	json_t *o = text ? json_pack("{s:s}", "text", text) : NULL;
-
-	free(text);
-	return o;
-}
-
-static json_t *config_reload(struct request *r)
-{
-	json_t *changes = NULL, *change, *o;
-	char *text = NULL;
-	size_t size, i;
-	FILE *f;
-
-	if (shuntd_reload(r->shuntd, json_object_get(r->args, "force"), &changes, r->error, sizeof(r->error))) {
-		r->code = CONTROL_REFUSED;
-		return NULL;
-	}
-	f = open_memstream(&text, &size);
-	if (!f) {
-		json_decref(changes);
-		return NULL;
-	}
-	json_array_foreach(changes, i, change) fprintf(f, "%s\n", json_string_value(change));
-	fclose(f);
-	o = json_pack("{s:o, s:s}", "changes", changes, "text", *text ? text : "no change\n");
-	free(text);
-	return o;
-}
-
 /* ---- the table ---- */
 
 struct argument {
@@ -580,7 +570,7 @@ struct argument {
 
 static const struct command {
 	const char *object, *name;
-	bool writes; /* for root only */
+	bool writes; /* for root only; an event of it says whose command it was */
 	json_t *(*answer)(struct request *r);
 	struct argument
 		arguments[9]; /* ends with a name of NULL; all may be left out unless the command says otherwise */
@@ -589,6 +579,7 @@ static const struct command {
 	{ "backend", "show", false, backend_show, { { "name", JSON_STRING } } },
 	{ "backend", "drain", true, backend_drain, { { "name", JSON_STRING }, { "within_ns", JSON_INTEGER } } },
 	{ "backend", "undrain", true, backend_undrain, { { "name", JSON_STRING } } },
+	{ "backend", "set", true, backend_set, { { "name", JSON_STRING }, { "weight", JSON_INTEGER } } },
 	{ "probe", "show", false, probe_show, { { "name", JSON_STRING } } },
 	{ "stats", "show", false, stats_show, { { NULL, 0 } } },
 	{ "stats", "metrics", false, stats_metrics, { { NULL, 0 } } },
@@ -601,6 +592,12 @@ static const struct command {
 	{ "flow", "reset", true, flow_reset, { FILTER_ARGUMENTS, { "all", JSON_TRUE } } },
 	{ "config", "show", false, config_show, { { NULL, 0 } } },
 	{ "config", "reload", true, config_reload, { { "force", JSON_TRUE } } },
+	{ "config",
+	  "apply",
+	  true,
+	  config_apply,
+	  { { "config", JSON_STRING }, { "name", JSON_STRING }, { "force", JSON_TRUE } } },
+	{ "config", "diff", true, config_diff, { { "config", JSON_STRING }, { "name", JSON_STRING } } },
 };
 
 static const struct command *command_find(struct request *r, const char *object, const char *name)
@@ -685,7 +682,9 @@ json_t *answer_command(struct request *r, const char *object, const char *name, 
 		refuse(r, CONTROL_REFUSED, "%s %s is for root only", command->object, command->name);
 		goto out;
 	}
+	r->shuntd->commander = command->writes ? &r->uid : NULL;
 	result = command->answer(r);
+	r->shuntd->commander = NULL;
 	if (!result && r->code == CONTROL_DONE && !r->monitor)
 		refuse(r, CONTROL_REFUSED, "out of memory");
 out:

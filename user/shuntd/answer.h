@@ -18,7 +18,7 @@ struct request {
 	const json_t *args; /* an object or NULL; borrowed */
 	/* out */
 	enum control_code code; /* of the error */
-	char error[256]; /* one sentence, without a full stop */
+	char error[640]; /* one sentence, without a full stop; with the place of what is wrong in a configuration */
 	bool monitor; /* results follow from the ledger, from number `monitor_from` on */
 	uint64_t monitor_from;
 };
@@ -41,7 +41,7 @@ json_t *vip_json(const struct shuntd *shuntd, const struct vip_run *vip);
 json_t *backend_json(const struct shuntd *shuntd, const struct backend_run *backend);
 json_t *probe_json(const struct shuntd *shuntd, const struct backend_run *backend);
 
-/* ---- between answer.c, answer_flow.c and answer_probe.c ---- */
+/* ---- between answer.c and answer_*.c ---- */
 
 /* Fill the refusal; returns NULL, so that a command can end with it. */
 __attribute__((format(printf, 3, 4))) json_t *refuse(struct request *request, enum control_code code,
@@ -69,6 +69,10 @@ bool backend_is_up(const void *shuntd, uint16_t id);
 const char *backend_name(const struct shuntd *shuntd, uint16_t id); /* NULL for id 0 and for ids that nobody has */
 const char *on_failure_name(enum on_failure on_failure);
 
+json_t *config_show(struct request *request);
+json_t *config_reload(struct request *request);
+json_t *config_apply(struct request *request);
+json_t *config_diff(struct request *request);
 json_t *probe_show(struct request *request);
 json_t *stats_metrics(struct request *request); /* metrics.c */
 json_t *flow_where(struct request *request);

@@ -507,6 +507,8 @@ json_t *flow_reset(struct request *r)
 	if (!json_object_size(r->args) || (all && json_object_size(r->args) > 1))
 		return refuse(r, CONTROL_MISUSE, "say which flows, or 'all' alone");
 	n = journal_reset(r->shuntd->journal, &filter);
+	ledger_add(r->shuntd->ledger, 0, "shuntd", "self", "flows reset", "asked by an operator",
+		   commanded(r->shuntd, json_pack("{s:I}", "flows", (json_int_t)n)));
 	snprintf(text, sizeof(text), "%zu %s reset", n, n == 1 ? "flow" : "flows");
 	return json_pack("{s:I, s:s}", "reset", (json_int_t)n, "text", text);
 }

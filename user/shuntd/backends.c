@@ -18,6 +18,7 @@
 #include "shuntd/checker.h"
 #include "shuntd/journal.h"
 #include "shuntd/pools.h"
+#include "shuntd/state.h"
 
 static uint64_t clock_ns(clockid_t clock)
 {
@@ -385,6 +386,7 @@ static int drain_begin(struct shuntd *s, struct backend_run *b, enum verdict why
 	    (b->draining == VERDICT_DRAINED && why == VERDICT_ASKED)) {
 		if (deadline_ns)
 			b->drain_deadline_ns = deadline_ns;
+		state_changed(s->state);
 		return -EALREADY;
 	}
 	b->draining = why;
@@ -394,7 +396,8 @@ static int drain_begin(struct shuntd *s, struct backend_run *b, enum verdict why
 	b->n_cut = 0;
 	is_down = !word_swap(s, b, BACKEND_UP, word) && !word_swap(s, b, BACKEND_DRAINING, word);
 	pool_follow(b, false);
-	evidence = json_pack("{s:I}", "live", (json_int_t)live_flows(s, b));
+	state_changed(s->state);
+	evidence = commanded(s, json_pack("{s:I}", "live", (json_int_t)live_flows(s, b)));
 	if (is_down)
 		json_object_set_new(evidence, "state", json_string("down"));
 	if (is_last)
@@ -429,7 +432,8 @@ int backends_undrain(struct shuntd *s, struct backend_run *b)
 	if (b->draining == VERDICT_LOADING && b->engine == ENGINE_LOADING)
 		return -EAGAIN;
 	b->draining = VERDICT_NONE;
-	evidence = json_pack("{s:I}", "live", (json_int_t)live_flows(s, b));
+	state_changed(s->state);
+	evidence = commanded(s, json_pack("{s:I}", "live", (json_int_t)live_flows(s, b)));
 	if (BACKEND_WORD_STATE(b->last_word) == BACKEND_DOWN)
 		json_object_set_new(evidence, "state", json_string("down"));
 	verdict_tell(s, b, 0, "undrained", NULL, evidence);

@@ -36,9 +36,9 @@ struct client {
 	uint64_t active_ns; /* when it last sent or took something */
 	uint64_t deadline_ns; /* by when it must have taken its reply or finished its request; 0: owes nothing */
 	size_t input_start, input_end; /* unread part of input */
+	size_t input_size; /* bytes allocated: CONTROL_REQUEST_MAX, more while root sends a longer line */
 	size_t output_start, output_end, output_size; /* unwritten part of output; bytes allocated */
-	char *output;
-	char input[CONTROL_REQUEST_MAX];
+	char *output, *input;
 };
 
 struct control {
@@ -66,6 +66,7 @@ static void client_close(struct control *control, struct client *client)
 			control->clients[i] = NULL;
 	close(client->fd); /* and so leaves the epoll set */
 	free(client->output);
+	free(client->input);
 	free(client);
 }
 
@@ -137,18 +138,50 @@ static const char *input_line(const struct client *client, size_t *length)
 	return start;
 }
 
+static size_t input_unread(const struct client *client)
+{
+	return client->input_end - client->input_start;
+}
+
+static bool request_is_too_long(const struct client *client)
+{
+	return input_unread(client) == (client->uid ? CONTROL_REQUEST_MAX : CONTROL_REQUEST_ROOT_MAX);
+}
+
+/* What is unread to the front, and room for so many bytes. */
+static int input_resize(struct client *client, size_t size)
+{
+	char *input;
+
+	memmove(client->input, client->input + client->input_start, input_unread(client));
+	client->input_end -= client->input_start;
+	client->input_start = 0;
+	if (size == client->input_size)
+		return 0;
+	input = realloc(client->input, size);
+	if (!input)
+		return -ENOMEM;
+	client->input = input;
+	client->input_size = size;
+	return 0;
+}
+
+/* More room for a line of root's that fills it. */
+static size_t input_wanted(const struct client *client)
+{
+	if (client->uid || input_unread(client) < client->input_size)
+		return client->input_size;
+	return client->input_size < CONTROL_REQUEST_ROOT_MAX / 8 ? 8 * client->input_size : CONTROL_REQUEST_ROOT_MAX;
+}
+
 /* Read what fits. 0, or -errno and the client is to be closed. */
 static int input_read(struct client *client)
 {
 	ssize_t n;
 
-	if (client->input_start) {
-		memmove(client->input, client->input + client->input_start, client->input_end - client->input_start);
-		client->input_end -= client->input_start;
-		client->input_start = 0;
-	}
-	n = recv(client->fd, client->input + client->input_end, sizeof(client->input) - client->input_end,
-		 MSG_DONTWAIT);
+	if (input_resize(client, input_wanted(client)))
+		return -ENOMEM;
+	n = recv(client->fd, client->input + client->input_end, client->input_size - client->input_end, MSG_DONTWAIT);
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 	client->input_end += (size_t)n;
@@ -215,8 +248,10 @@ static void client_answer(struct control *control, struct client *client)
 		client->input_start += length + 1;
 		client->deadline_ns = 0;
 		request_answer(control, client, line, length);
-	} else if (client->input_end - client->input_start == sizeof(client->input)) {
-		client_error(client, CONTROL_MISUSE, "a request is longer than 65536 bytes");
+	} else if (request_is_too_long(client)) {
+		client_error(client, CONTROL_MISUSE,
+			     client->uid ? "a request is longer than 65536 bytes"
+					 : "a request is longer than a configuration");
 		client->closing = true;
 	}
 }
@@ -236,7 +271,12 @@ static void client_settle(struct control *control, struct client *client)
 		client_close(control, client);
 		return;
 	}
-	line = input_line(client, &length) || client->input_end - client->input_start == sizeof(client->input);
+	if (client->input_size > CONTROL_REQUEST_MAX && input_unread(client) < CONTROL_REQUEST_MAX &&
+	    input_resize(client, CONTROL_REQUEST_MAX)) {
+		client_close(control, client);
+		return;
+	}
+	line = input_line(client, &length) || request_is_too_long(client);
 	done = client->closing || (client->ended && !line && !client->monitors);
 	if ((done && !output_pending(client)) ||
 	    (client->monitors && output_pending(client) > CONTROL_MONITOR_BACKLOG_MAX)) {
@@ -254,7 +294,7 @@ static void client_settle(struct control *control, struct client *client)
 	client->interest = event.events;
 
 	/* A line that waits is owed too: for replies to be taken, so that the socket has room again. */
-	owes = (output_pending(client) && !client->monitors) || client->input_end > client->input_start;
+	owes = (output_pending(client) && !client->monitors) || input_unread(client);
 	if (!owes)
 		client->deadline_ns = 0;
 	else if (!client->deadline_ns)
@@ -304,13 +344,16 @@ static void client_accept(struct control *control)
 
 	if (fd < 0)
 		return;
-	client = malloc(sizeof(*client));
-	if (!client || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size)) {
+	client = calloc(1, sizeof(*client));
+	if (client)
+		client->input = malloc(CONTROL_REQUEST_MAX);
+	if (!client || !client->input || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size)) {
+		free(client ? client->input : NULL);
 		free(client);
 		close(fd);
 		return;
 	}
-	memset(client, 0, offsetof(struct client, input)); /* the input is written before it is read */
+	client->input_size = CONTROL_REQUEST_MAX;
 	client->fd = fd;
 	client->uid = credentials.uid;
 	client->interest = event.events;

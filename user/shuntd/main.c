@@ -30,6 +30,7 @@
 #include "shuntd/reload.h"
 #include "shuntd/rounds.h"
 #include "shuntd/shuntd.h"
+#include "shuntd/state.h"
 
 #define SHUNTD_CONFIG "/etc/shunt/shunt.yaml"
 
@@ -244,6 +245,7 @@ static int run(struct shuntd *s)
 	struct checker_options checker = { .arg = s, .on_event = on_thread_event };
 	const char *why = "";
 	char line[512];
+	struct config_fault fault = { 0 };
 	int cpu = config_cpu(s->config), err;
 
 	if (pipe2(s->pipe, O_CLOEXEC | O_NONBLOCK))
@@ -268,11 +270,12 @@ static int run(struct shuntd *s)
 	if (err)
 		return fail("netlink", strerror(-err));
 	s->cpu = cpu;
-	err = config_check(s, s->config, line, sizeof(line));
+	err = config_check(s, s->config, &fault);
 	if (err == -ENODEV)
-		return fail(NULL, line);
+		return fail(NULL, fault.error.text);
 	if (err) {
-		fprintf(stderr, "%s\n", line);
+		fprintf(stderr, "%s:%u:%u: %s\n", s->config_path, fault.error.line, fault.error.column,
+			fault.error.text);
 		return 1;
 	}
 	if (getrandom(&s->keys.echo, sizeof(s->keys.echo), 0) != sizeof(s->keys.echo))
@@ -291,8 +294,12 @@ static int run(struct shuntd *s)
 		return fail("journal",
 			    err == -EPERM ? "not allowed to open raw sockets, CAP_NET_RAW is needed" : strerror(-err));
 	detector_choose(s);
+	err = state_open(&s->state, s);
+	if (err)
+		return fail("state", strerror(-err));
 	if (backends_open(s, &why))
 		return fail(NULL, why);
+	state_restore(s->state);
 	err = control_open(&s->control, s, s->config->control_socket, s->config->control_group);
 	if (err)
 		return fail(s->config->control_socket,
@@ -335,16 +342,29 @@ static void stop(struct shuntd *s)
 	journal_close(s->journal);
 	dataplane_close(s->dataplane);
 	netlink_close(s->netlink);
+	state_close(s->state);
 	backends_close(s);
 	health_close(s->health);
 	record_close(s->record);
 	ledger_close(s->ledger);
 	loop_close(s->loop);
+	json_decref(s->reload_by);
 	free(s->xdp_mode);
 	close(s->timer);
 	close(s->signals);
 	close(s->pipe[0]);
 	close(s->pipe[1]);
+}
+
+/* For those who are elsewhere: `shunt config save`. To be freed; NULL: no memory, or nowhere to begin. */
+static char *path_absolute(const char *path)
+{
+	char *here = *path == '/' ? strdup("") : getcwd(NULL, 0), *absolute = NULL;
+
+	if (here && asprintf(&absolute, "%s%s%s", here, *path == '/' ? "" : "/", path) < 0)
+		absolute = NULL;
+	free(here);
+	return absolute;
 }
 
 int main(int argc, char **argv)
@@ -357,7 +377,7 @@ int main(int argc, char **argv)
 	struct shuntd s = { .config_path = SHUNTD_CONFIG, .pipe = { -1, -1 }, .timer = -1, .signals = -1 };
 	struct timespec now;
 	sigset_t handled;
-	char *text, why[512];
+	char *text, *absolute, why[512];
 	int option, err, mode = 'f';
 
 	while ((option = getopt_long(argc, argv, "f:h", options, NULL)) != -1) {
@@ -393,6 +413,8 @@ int main(int argc, char **argv)
 		config_free(s.config);
 		return 0;
 	}
+	absolute = path_absolute(s.config_path);
+	s.config_path = absolute ? absolute : s.config_path;
 	/* Blocked before the prober's thread exists, so that only the loop gets them. */
 	sigemptyset(&handled);
 	sigaddset(&handled, SIGINT);
@@ -407,5 +429,6 @@ int main(int argc, char **argv)
 	err = run(&s);
 	stop(&s);
 	config_free(s.config);
+	free(absolute);
 	return err;
 }

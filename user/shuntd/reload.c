@@ -12,15 +12,18 @@
 #include <errno.h>
 #include <net/if.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <sys/socket.h>
 #include <time.h>
 
 #include <arpa/inet.h>
 
+#include "common/file.h"
 #include "common/key_file.h"
 #include "core/plan.h"
 #include "shuntd/backends.h"
 #include "shuntd/rounds.h"
+#include "shuntd/state.h"
 
 #define RETRY_NS 1000000000ULL /* chosen: a table that could not be built for want of memory is tried again */
 
@@ -34,35 +37,41 @@ static uint64_t now_ns(void)
 
 /* ---- the file ---- */
 
-int config_load(struct config **out, const char *path, char *why, size_t why_size)
+/* A configuration's text to its model. As config_load(). */
+static int config_read(struct config **out, const char *name, const char *text, size_t length, char *why,
+		       size_t why_size)
 {
 	struct config_error error = { 0 };
-	char *text = NULL;
-	size_t length = 0;
-	FILE *file = fopen(path, "re");
-	int err = file ? 0 : -errno;
+	int err = config_parse(out, text, length, &error);
 
-	if (!err) {
-		text = malloc(CONFIG_TEXT_MAX + 1); /* one more: config_parse() refuses what is too long */
-		err = text ? 0 : -ENOMEM;
-	}
-	if (!err) {
-		length = fread(text, 1, CONFIG_TEXT_MAX + 1, file);
-		err = !ferror(file) ? 0 : errno ? -errno : -EIO;
-	}
-	if (err) {
-		snprintf(why, why_size, "%s: %s", path, strerror(-err));
-		goto out;
-	}
-	err = config_parse(out, text, length, &error);
 	if (err == -EINVAL)
-		snprintf(why, why_size, "%s:%u:%u: %s", path, error.line, error.column, error.text);
+		snprintf(why, why_size, "%s:%u:%u: %s", name, error.line, error.column, error.text);
 	else if (err)
-		snprintf(why, why_size, "%s: %s", path, strerror(-err));
-out:
+		snprintf(why, why_size, "%s: %s", name, strerror(-err));
+	return err;
+}
+
+/* A file's text, to be freed; one that is too long is cut, and left to config_parse() to refuse. As config_load(). */
+static int text_load(char **text, size_t *length, const char *path, char *why, size_t why_size)
+{
+	int err;
+
+	*text = file_read(path, CONFIG_TEXT_MAX + 1, length, &err);
+	if (err)
+		snprintf(why, why_size, "%s: %s", path, err == -ENOTSUP ? "not a regular file" : strerror(-err));
+	return err;
+}
+
+int config_load(struct config **out, const char *path, char *why, size_t why_size)
+{
+	size_t length;
+	char *text;
+	int err = text_load(&text, &length, path, why, why_size);
+
+	if (err)
+		return err;
+	err = config_read(out, path, text, length, why, why_size);
 	free(text);
-	if (file)
-		fclose(file);
 	return err;
 }
 
@@ -93,15 +102,30 @@ static const struct config_backend *bfd_twice(const struct config *config, const
 	return NULL;
 }
 
+/* Fill a fault of a backend; returns `err`. */
+__attribute__((format(printf, 4, 5))) static int
+backend_fault(struct config_fault *fault, const struct config_backend *b, int err, const char *format, ...)
+{
+	va_list args;
+
+	fault->error.line = b->line;
+	fault->error.column = b->column;
+	va_start(args, format);
+	vsnprintf(fault->error.text, sizeof(fault->error.text), format, args);
+	va_end(args);
+	return err;
+}
+
 /* ipip needs an address of the backend's family to write as the outer source; BFD has one session an address (RFC 5881 3). */
-int config_check(const struct shuntd *s, const struct config *config, char *why, size_t why_size)
+int config_check(const struct shuntd *s, const struct config *config, struct config_fault *fault)
 {
 	const bool has_v4 = host_has_family(s, AF_INET), has_v6 = host_has_family(s, AF_INET6);
 
 	for (size_t i = 0; i < config->n_interfaces; i++) {
 		if (if_nametoindex(config->interfaces[i]))
 			continue;
-		snprintf(why, why_size, "%s: no such interface (interfaces:)", config->interfaces[i]);
+		snprintf(fault->key, sizeof(fault->key), "interfaces.%s", config->interfaces[i]);
+		snprintf(fault->error.text, sizeof(fault->error.text), "%s: no such interface", config->interfaces[i]);
 		return -ENODEV;
 	}
 	for (size_t p = 0; p < config->n_pools; p++) {
@@ -109,18 +133,16 @@ int config_check(const struct shuntd *s, const struct config *config, char *why,
 			const struct config_backend *b = &config->pools[p].backends[i], *other = bfd_twice(config, b);
 			bool v4 = address_is_v4(&b->address);
 
-			if (other) {
-				snprintf(why, why_size,
-					 "%s:%u:%u: backend '%s' has the address of '%s', and BFD asks an address once",
-					 s->config_path, b->line, b->column, b->name, other->name);
-				return -EADDRINUSE;
-			}
-			if (b->forward != FORWARD_IPIP || (v4 ? has_v4 : has_v6))
-				continue;
-			snprintf(why, why_size,
-				 "%s:%u:%u: backend '%s' can't be reached by ipip: no interface has an %s address",
-				 s->config_path, b->line, b->column, b->name, v4 ? "IPv4" : "IPv6");
-			return -EADDRNOTAVAIL;
+			if (other)
+				return backend_fault(
+					fault, b, -EADDRINUSE,
+					"backend '%s' has the address of '%s', and BFD asks an address once", b->name,
+					other->name);
+			if (b->forward == FORWARD_IPIP && !(v4 ? has_v4 : has_v6))
+				return backend_fault(
+					fault, b, -EADDRNOTAVAIL,
+					"backend '%s' can't be reached by ipip: no interface has an %s address",
+					b->name, v4 ? "IPv4" : "IPv6");
 		}
 	}
 	return 0;
@@ -161,21 +183,24 @@ static size_t plan_count(const struct plan *plan, enum plan_kind kind)
 }
 
 /* Ids for what is added, beside those of what has not gone yet. */
-static int room_check(const struct shuntd *s, const struct plan *plan, char *why, size_t why_size)
+static int room_check(const struct shuntd *s, const struct plan *plan, struct config_fault *fault)
 {
 	size_t n = plan_count(plan, PLAN_BACKEND_ADDED);
 	size_t n_pools = s->n_pools + plan_count(plan, PLAN_POOL_ADDED) + plan_count(plan, PLAN_POOL_SLOTS);
 
 	for (size_t id = 0; id < SHUNT_MAX_BACKENDS; id++)
 		n += s->backend_ids[id] != NULL;
+	snprintf(fault->key, sizeof(fault->key), "pools");
 	if (n > SHUNT_MAX_BACKENDS - 1) {
-		snprintf(why, why_size, "%zu backends with those that were removed and still have flows: at most %d", n,
+		snprintf(fault->error.text, sizeof(fault->error.text),
+			 "%zu backends with those that were removed and still have flows: at most %d", n,
 			 SHUNT_MAX_BACKENDS - 1);
 		return -ENOSPC;
 	}
 	if (n_pools > SHUNT_MAX_POOLS) {
-		snprintf(why, why_size, "%zu pools with those that were removed and still have flows: at most %d",
-			 n_pools, SHUNT_MAX_POOLS);
+		snprintf(fault->error.text, sizeof(fault->error.text),
+			 "%zu pools with those that were removed and still have flows: at most %d", n_pools,
+			 SHUNT_MAX_POOLS);
 		return -ENOSPC;
 	}
 	return 0;
@@ -190,8 +215,8 @@ static bool has_interface(const struct config *config, const char *name, size_t 
 }
 
 /* Attach to the interfaces that are added; where one fails, to none. The modes of all of them in *modes. */
-static int interfaces_attach(struct shuntd *s, const struct config *after, char (**modes)[16], char *why,
-			     size_t why_size)
+static int interfaces_attach(struct shuntd *s, const struct config *after, char (**modes)[16],
+			     struct config_fault *fault)
 {
 	const char *mode, *because = "";
 	size_t at, i;
@@ -199,7 +224,7 @@ static int interfaces_attach(struct shuntd *s, const struct config *after, char 
 
 	*modes = calloc(after->n_interfaces, sizeof(**modes));
 	if (!*modes) {
-		snprintf(why, why_size, "out of memory");
+		snprintf(fault->error.text, sizeof(fault->error.text), "out of memory");
 		return -ENOMEM;
 	}
 	for (i = 0; i < after->n_interfaces; i++) {
@@ -214,7 +239,8 @@ static int interfaces_attach(struct shuntd *s, const struct config *after, char 
 	}
 	if (!err)
 		return 0;
-	snprintf(why, why_size, "interface %s: %s", after->interfaces[i], because);
+	snprintf(fault->key, sizeof(fault->key), "interfaces.%s", after->interfaces[i]);
+	snprintf(fault->error.text, sizeof(fault->error.text), "interface %s: %s", after->interfaces[i], because);
 	while (i--)
 		if (!has_interface(s->config, after->interfaces[i], &at))
 			dataplane_detach(s->dataplane, if_nametoindex(after->interfaces[i]));
@@ -398,24 +424,58 @@ static void keys_apply(struct shuntd *s, const struct probe_keys *keys)
 		s->keys = *keys;
 }
 
-/* The changes as sentences, and each in the ledger. Of keys no more than that they are others. */
-static json_t *changes_tell(struct shuntd *s, const struct plan *plan, const struct probe_keys *keys)
+/* Removed before, and what it still serves is to be cut now. */
+static bool is_to_be_cut(const struct backend_run *b)
+{
+	return b->draining == VERDICT_REMOVED && !b->drained && !b->drain_deadline_ns;
+}
+
+/* The changes as sentences. Of keys no more than that they are others. */
+static json_t *changes_list(const struct shuntd *s, const struct plan *plan, const struct probe_keys *keys, bool force)
 {
 	json_t *list = json_array();
 	char text[256];
 
+	for (size_t i = 0; i < plan->n; i++)
+		json_array_append_new(list, json_string(plan_change_text(&plan->changes[i], text, sizeof(text))));
+	if (memcmp(keys, &s->keys, sizeof(*keys)) != 0)
+		json_array_append_new(list, json_string("probe keys: changed"));
+	for (size_t i = 0; force && i < s->n_backends; i++) {
+		if (!is_to_be_cut(s->backends[i]))
+			continue;
+		snprintf(text, sizeof(text), "backend %s: removed before, what it still serves is cut",
+			 s->backends[i]->conf.name);
+		json_array_append_new(list, json_string(text));
+	}
+	return list;
+}
+
+/* Each in the ledger. */
+static void changes_tell(struct shuntd *s, const struct plan *plan, const struct probe_keys *keys)
+{
 	for (size_t i = 0; i < plan->n; i++) {
 		const struct plan_change *c = &plan->changes[i];
 
-		json_array_append_new(list, json_string(plan_change_text(c, text, sizeof(text))));
 		ledger_add(s->ledger, 0, c->object, c->name, c->what, c->detail, NULL);
 	}
-	if (memcmp(keys, &s->keys, sizeof(*keys)) != 0) {
-		json_array_append_new(list, json_string("probe keys: changed"));
+	if (memcmp(keys, &s->keys, sizeof(*keys)) != 0)
 		ledger_add(s->ledger, 0, "config", "probe.key_file", "changed", "other keys",
 			   json_pack("{s:I}", "keys", (json_int_t)keys->n));
+}
+
+/* The weight that is configured, and the one in force, of all; those in force are in the tables, or will be. */
+static void weights_apply(struct shuntd *s)
+{
+	for (size_t p = 0; p < s->config->n_pools; p++) {
+		const struct config_pool *pool = &s->config->pools[p];
+
+		for (size_t i = 0; i < pool->n_backends; i++) {
+			struct backend_run *b = backend_find(s, pool->backends[i].name);
+
+			if (b)
+				b->conf.configured_weight = pool->backends[i].configured_weight;
+		}
 	}
-	return list;
 }
 
 static void apply(struct shuntd *s, const struct plan *plan, const struct probe_keys *keys)
@@ -427,6 +487,7 @@ static void apply(struct shuntd *s, const struct plan *plan, const struct probe_
 	apply_kind(s, plan, PLAN_BACKEND_ADDED, backend_add);
 	apply_kind(s, plan, PLAN_BACKEND_WEIGHT, backend_change);
 	apply_kind(s, plan, PLAN_BACKEND_FORWARD, backend_change);
+	weights_apply(s);
 	for (size_t i = 0; i < s->config->n_pools; i++) {
 		struct pool_run *pool = pool_find(s, s->config->pools[i].name);
 
@@ -452,54 +513,121 @@ static void apply(struct shuntd *s, const struct plan *plan, const struct probe_
 	apply_kind(s, plan, PLAN_INTERFACE_REMOVED, interface_remove);
 }
 
-int shuntd_reload(struct shuntd *s, bool force, json_t **changes, char *why, size_t why_size)
+/* Weights that commands gave hold on, but where the new configuration has another backend. */
+static void weights_carry(const struct shuntd *s, struct config *after)
 {
-	struct config *after = NULL, *before = s->config;
-	struct plan plan = { 0 };
-	char(*modes)[16] = NULL, reason[400];
-	struct probe_keys keys = s->keys;
-	int err;
+	for (size_t i = 0; i < s->n_backends; i++) {
+		const struct config_backend *b = &s->backends[i]->conf;
+		struct config_backend *a;
 
-	*changes = NULL;
-	if (s->reloading) {
-		snprintf(why, why_size, "flows are still led over after the reload before: try again in a moment");
-		return -EBUSY;
+		if (b->weight == b->configured_weight || s->backends[i]->draining == VERDICT_REMOVED ||
+		    s->backends[i]->pool->removed)
+			continue;
+		a = (struct config_backend *)backend_conf(pool_conf(after, s->backends[i]->pool->name), b->name);
+		if (a && !memcmp(&a->address, &b->address, sizeof(a->address)))
+			a->weight = b->weight;
 	}
-	err = config_load(&after, s->config_path, why, why_size);
-	if (err)
-		goto out;
-	err = plan_make(&plan, before, after, reason, sizeof(reason));
-	err = err ? err : room_check(s, &plan, reason, sizeof(reason));
+}
+
+/* All that can be found wrong without changing anything. 0, the plan and the keys; or -errno and the fault. */
+static int reload_judge(const struct shuntd *s, const struct config *after, struct plan *plan, struct probe_keys *keys,
+			struct config_fault *fault)
+{
+	int err = plan_make(plan, s->config, after, fault->error.text, sizeof(fault->error.text));
+
 	if (err) {
-		snprintf(why, why_size, "%s: %s", s->config_path, reason);
-		goto out;
+		snprintf(fault->key, sizeof(fault->key), "%s", plan->fixed ? plan->fixed : "");
+		return err;
 	}
-	err = config_check(s, after, why, why_size);
-	err = err ? err : config_keys(&keys, after, why, why_size);
-	err = err ? err : interfaces_attach(s, after, &modes, why, why_size);
+	err = room_check(s, plan, fault);
+	err = err ? err : config_check(s, after, fault);
 	if (err)
-		goto out;
+		return err;
+	snprintf(fault->key, sizeof(fault->key), "probe.key_file");
+	return config_keys(keys, after, fault->error.text, sizeof(fault->error.text));
+}
+
+/* Make it the running one. It can be refused no more. Takes over the configuration and the modes. */
+static json_t *reload_begin(struct shuntd *s, const struct reload *how, struct config *after, char (*modes)[16],
+			    const struct plan *plan, const struct probe_keys *keys)
+{
+	struct config *before = s->config;
+	json_t *changes = changes_list(s, plan, keys, how->force);
 
 	s->config = after;
 	s->reloading = true;
-	s->reload_force = force;
+	s->reload_force = how->force;
 	s->reload_ns = now_ns();
 	s->reload_retry_ns = 0;
+	snprintf(s->reload_name, sizeof(s->reload_name), "%s", how->name);
+	json_decref(s->reload_by);
+	s->reload_by = commanded(s, json_object());
 	free(s->xdp_mode);
 	s->xdp_mode = modes;
-	*changes = changes_tell(s, &plan, &keys);
-	apply(s, &plan, &keys);
+	changes_tell(s, plan, keys);
+	apply(s, plan, keys);
+	state_changed(s->state);
 	config_free(before);
-	for (size_t i = 0; force && i < s->n_backends; i++) /* those of a reload before too */
-		if (s->backends[i]->draining == VERDICT_REMOVED)
+	for (size_t i = 0; how->force && i < s->n_backends; i++)
+		if (is_to_be_cut(s->backends[i]))
 			s->backends[i]->drain_deadline_ns = s->reload_ns;
 	reload_run(s);
-	plan_free(&plan);
-	return 0;
-out:
-	ledger_add(s->ledger, 0, "shuntd", "self", "reload refused", why, NULL);
+	return changes;
+}
+
+/* The same, with the text at hand. */
+static int reload_text(struct shuntd *s, const struct reload *how, json_t **changes, char *why, size_t why_size)
+{
+	struct config_fault fault = { 0 };
+	struct probe_keys keys = s->keys;
+	struct config *after = NULL;
+	struct plan plan = { 0 };
+	char(*modes)[16] = NULL;
+	int err = config_read(&after, how->name, how->text, how->length, why, why_size);
+
+	if (err)
+		return err;
+	weights_carry(s, after);
+	err = reload_judge(s, after, &plan, &keys, &fault);
+	if (!err && !how->only_look)
+		err = interfaces_attach(s, after, &modes, &fault);
+	if (!err && how->only_look)
+		*changes = changes_list(s, &plan, &keys, how->force);
+	if (!err && !how->only_look) {
+		*changes = reload_begin(s, how, after, modes, &plan, &keys);
+		after = NULL;
+	}
+	if (err && !fault.error.line)
+		config_place(how->text, how->length, fault.key, &fault.error);
+	if (err)
+		snprintf(why, why_size, "%s:%u:%u: %s", how->name, fault.error.line, fault.error.column,
+			 fault.error.text);
 	plan_free(&plan);
 	config_free(after);
+	return err;
+}
+
+int shuntd_reload(struct shuntd *s, const struct reload *how, json_t **changes, char *why, size_t why_size)
+{
+	struct reload its_own = *how;
+	char *text = NULL;
+	int err = 0;
+
+	*changes = NULL;
+	if (s->reloading && !how->only_look) {
+		snprintf(why, why_size,
+			 "flows are still being led over after the change before: try again in a moment");
+		return -EBUSY;
+	}
+	if (!how->text) {
+		its_own.name = s->config_path;
+		err = text_load(&text, &its_own.length, s->config_path, why, why_size);
+		its_own.text = text;
+	}
+	err = err ? err : reload_text(s, &its_own, changes, why, why_size);
+	free(text);
+	if (err && !how->only_look)
+		ledger_add(s->ledger, 0, "shuntd", "self", "reload refused", why, commanded(s, json_object()));
 	return err;
 }
 
@@ -510,8 +638,37 @@ void shuntd_reload_asked(struct shuntd *s)
 
 	s->reload_asked = s->reloading;
 	if (!s->reloading)
-		shuntd_reload(s, false, &changes, why, sizeof(why));
+		shuntd_reload(s, &(struct reload){ 0 }, &changes, why, sizeof(why));
 	json_decref(changes);
+}
+
+int shuntd_set_weight(struct shuntd *s, struct backend_run *b, uint32_t weight)
+{
+	struct config_backend *conf =
+		(struct config_backend *)backend_conf(pool_conf(s->config, b->pool->name), b->conf.name);
+	uint32_t before = b->conf.weight;
+	json_t *evidence;
+
+	if (!conf || b->draining == VERDICT_REMOVED)
+		return -ENOENT;
+	if (!weight)
+		weight = b->conf.configured_weight;
+	if (weight == before)
+		return 0;
+	conf->weight = b->conf.weight = weight;
+	evidence = json_pack("{s:I, s:I, s:I}", "weight", (json_int_t)weight, "before", (json_int_t)before,
+			     "configured", (json_int_t)b->conf.configured_weight);
+	ledger_add(s->ledger, 0, "backend", b->conf.name, "weight set", NULL, commanded(s, evidence));
+	state_changed(s->state);
+	b->pool->stale = true;
+	if (!s->reloading) {
+		s->reloading = true;
+		s->reload_force = false;
+		s->reload_retry_ns = 0;
+		s->reload_name[0] = 0;
+	}
+	reload_run(s);
+	return 0;
 }
 
 /* ---- what follows in time ---- */
@@ -580,8 +737,11 @@ void reload_run(struct shuntd *s)
 		if (s->backends[i]->pool->removed)
 			backend_drop(s, s->backends[i], s->reload_force ? now : 0);
 	s->reloading = false;
-	ledger_add(s->ledger, 0, "shuntd", "self", "reloaded", s->config_path,
-		   json_pack("{s:I}", "took_us", (json_int_t)((now - s->reload_ns) / 1000)));
+	if (s->reload_name[0]) {
+		json_object_set_new(s->reload_by, "took_us", json_integer((json_int_t)((now - s->reload_ns) / 1000)));
+		ledger_add(s->ledger, 0, "shuntd", "self", "reloaded", s->reload_name, s->reload_by);
+		s->reload_by = NULL;
+	}
 	if (s->reload_asked)
 		shuntd_reload_asked(s);
 }

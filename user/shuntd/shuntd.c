@@ -63,6 +63,13 @@ struct vip_run *vip_find(const struct shuntd *s, const char *name)
 	return NULL;
 }
 
+json_t *commanded(const struct shuntd *s, json_t *evidence)
+{
+	if (s->commander)
+		json_object_set_new(evidence, "uid", json_integer((json_int_t)*s->commander));
+	return evidence;
+}
+
 /* ---- adding and removing ---- */
 
 /* The name of a run of any kind: each kind's begins `name_offset` bytes into it. */

@@ -110,6 +110,8 @@ struct shuntd {
 	struct control *control;
 	struct http *http; /* NULL: off */
 	struct journal *journal;
+	struct state *state; /* drains and weights that outlive a restart */
+	const uid_t *commander; /* whose command is being carried out; NULL: none is */
 	struct loop *loop; /* parts with descriptors of their own add them: loop.h */
 	/* For showing: sorted by name, owned. By id: NULL where nobody has it; use the functions below. */
 	struct backend_run *
@@ -123,7 +125,9 @@ struct shuntd {
 	uint32_t next_vip_id; /* where the search for a free one begins: flows outlive their VIP in the journal */
 	struct forgetting forgetting;
 	/* reload.c */
-	bool reloading; /* a reload was begun and has flows to lead over yet */
+	bool reloading; /* a reload, or another weight, was begun and has flows to lead over yet */
+	char reload_name[CONFIG_PATH_MAX]; /* of its file, for the ledger's "reloaded"; "": it is about weights alone */
+	json_t *reload_by; /* that event's evidence */
 	bool reload_asked; /* by SIGHUP, meanwhile */
 	bool reload_force;
 	uint64_t reload_ns, reload_retry_ns; /* CLOCK_MONOTONIC: its begin; not to try again before */
@@ -164,6 +168,9 @@ void pool_run_remove(struct shuntd *shuntd, struct pool_run *pool);
 void vip_run_remove(struct shuntd *shuntd, struct vip_run *vip);
 void backend_run_hide(struct shuntd *shuntd, struct backend_run *backend); /* gone: out of the list, the id is kept */
 void runs_free(struct shuntd *shuntd); /* all of them */
+
+/* An event's evidence, with the "uid" of whose command is being carried out, if one is; takes over the reference. */
+json_t *commanded(const struct shuntd *shuntd, json_t *evidence);
 
 /* Name of the states and verdicts above as users see them. */
 const char *backend_state_name(uint32_t word);
