@@ -5,14 +5,16 @@ import json
 import os
 import pathlib
 import re
-import socket
 import subprocess
-import threading
+import sys
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("SHUNT_BUILD", ROOT / "build"))
+sys.path.insert(0, str(ROOT / "tests/lib"))
+from script import Script  # noqa: E402
+
 NAMES = {"vip": ["chat4", "chat6"], "backend": ["gpu1", "gpu2"], "pool": ["gpus"]}  # that the daemon knows
 
 
@@ -113,7 +115,7 @@ def test_help_of_an_object_tells_of_its_commands(name):
 @each_command()
 def test_help_of_a_command_tells_what_it_takes(name, command):
     text = run(BUILD / "shunt", *whole(name, command), "-h")
-    assert text.startswith(f"  shunt {command['usage']}\n        {command['help']}\n")
+    assert f"  shunt {command['usage']}\n        {command['help']}\n" in text
     for key in command["keys"]:
         assert key["group"] in command["usage"] if key["group"] else said(key) in command["usage"]
         assert said(key) in text
@@ -157,26 +159,10 @@ def test_page_of_an_object_tells_what_its_groups_of_words_are(name):
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory):
     """Stands in for the daemon: knows names. Its socket."""
-    path = tmp_path_factory.mktemp("daemon") / "shuntd.sock"
     lists = {"vip": [{"name": name} for name in NAMES["vip"]],
              "backend": [{"name": name, "pool": NAMES["pool"][0]} for name in NAMES["backend"]]}
-
-    def serve(listener):
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            with client:
-                request = json.loads(client.makefile().readline())
-                client.sendall(json.dumps({"result": lists[request["object"]]}).encode() + b"\n")
-
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
-        threading.Thread(target=serve, args=(listener,), daemon=True).start()
-        yield path
-        listener.shutdown(socket.SHUT_RDWR)
+    with Script(tmp_path_factory.mktemp("daemon") / "shuntd.sock", lambda r: {"result": lists[r["object"]]}) as script:
+        yield script.path
 
 
 def completions(path, *words, cwd=None):
@@ -246,8 +232,6 @@ def test_completion_asks_the_daemon_of_the_socket_that_is_given(daemon):
 def test_completion_is_quiet_without_a_daemon_and_waits_for_none(tmp_path):
     """One that hangs is waited for 10 seconds elsewhere: the shell is given less than that here."""
     assert completions("/nonexistent", "backend", "drain", "") == []
-    with socket.socket(socket.AF_UNIX) as hanging:
-        hanging.bind(str(tmp_path / "hangs.sock"))
-        hanging.listen()
-        assert completions(tmp_path / "hangs.sock", "backend", "drain", "") == []
-        assert completions(tmp_path / "hangs.sock", "backend", "dr") == ["drain"]
+    with Script(tmp_path / "hangs.sock", lambda request: None) as hanging:
+        assert completions(hanging.path, "backend", "drain", "") == []
+        assert completions(hanging.path, "backend", "dr") == ["drain"]

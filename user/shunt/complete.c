@@ -7,39 +7,6 @@
 
 #define PATIENCE_MS 80 /* chosen: nobody who presses a key notices */
 
-/* An output that shows nothing: a daemon that is not there is no news here. */
-static void ignore_show(const json_t *result, const struct view *views)
-{
-	(void)result, (void)views;
-}
-
-static void ignore_item(const json_t *result, const struct view *view)
-{
-	(void)result, (void)view;
-}
-
-static void ignore_error(const struct complaint *complaint)
-{
-	(void)complaint;
-}
-
-static void ignore_text(const char *text)
-{
-	(void)text;
-}
-
-static void ignore(void)
-{
-}
-
-static const struct output out_none = { .show = ignore_show,
-					.item = ignore_item,
-					.error = ignore_error,
-					.note = ignore_text,
-					.progress = ignore_text,
-					.begin = ignore,
-					.end = ignore };
-
 /* ---- what is offered ---- */
 
 /* The beginning that is to be completed. */

@@ -56,18 +56,22 @@ char *usage_format(const struct object *object, const struct command *command)
 	return text;
 }
 
-/* FILTER: vip NAME, backend NAME, ... */
-static void groups_print(FILE *f, const struct command *command)
+/* What stands in a group, and what may be shorter. */
+static void keys_print(FILE *f, const struct command *command)
 {
-	for (const struct key *first = command->keys; first && first->word; first = key_next(first)) {
-		if (!first->group)
+	const char *group = NULL;
+
+	for (const struct key *key = command->keys; key && key->word; key++) {
+		if (key->group && key->group != group)
+			fprintf(f, "        %s is\n", key->group);
+		group = key->group;
+		if (!group && !key->letter)
 			continue;
-		fprintf(f, "        %s is\n", first->group);
-		for (const struct key *key = first; key != key_next(first); key++) {
-			fputs("                ", f);
-			key_print(f, key);
-			putc('\n', f);
-		}
+		fputs(group ? "                " : "        ", f);
+		key_print(f, key);
+		if (key->letter)
+			fprintf(f, " may be -%c%s%s", key->letter, key->title ? " " : "", key->title ? key->title : "");
+		putc('\n', f);
 	}
 }
 
@@ -76,7 +80,7 @@ static void command_print(FILE *f, const struct object *object, const struct com
 	char *usage = usage_format(object, command);
 
 	fprintf(f, "  shunt %s\n        %s\n", usage ? usage : object->name, command->help);
-	groups_print(f, command);
+	keys_print(f, command);
 	free(usage);
 }
 
@@ -147,8 +151,9 @@ static json_t *command_json(const struct object *object, const struct command *c
 							   value_name(a->value), "optional", a->optional));
 	for (const struct key *key = command->keys; key && key->word; key++)
 		json_array_append_new(keys,
-				      json_pack("{s:s, s:s, s:s?, s:s?}", "word", key->word, "value",
-						value_name(key->value), "title", key->title, "group", key->group));
+				      json_pack("{s:s, s:s, s:s?, s:s?, s:o}", "word", key->word, "value",
+						value_name(key->value), "title", key->title, "group", key->group,
+						"letter", key->letter ? json_stringn(&key->letter, 1) : json_null()));
 	o = json_pack("{s:s, s:s, s:s?, s:o, s:o, s:b}", "name", command->name, "help", command->help, "usage", usage,
 		      "arguments", arguments, "keys", keys, "needs_key", command->needs_key);
 	free(usage);

@@ -10,7 +10,7 @@
 #include <stdarg.h>
 
 const struct object *const objects[] = { &vip_object,   &backend_object, &probe_object,  &slot_object, &flow_object,
-					 &event_object, &stats_object,   &config_object, NULL };
+					 &event_object, &stats_object,   &config_object, &top_object,  NULL };
 
 const struct program_option program_options[] = {
 	{ 'j', "json", NULL, VALUE_NONE, "JSON on one line" },
@@ -55,49 +55,66 @@ struct line {
 
 #define OPTION_WORD 256 /* and above, above all characters: a command's words */
 
-/* The options that there are: the program's own, then all words of all commands. */
+/* The options that there are: the program's own, then all words of all commands. Their values are numbers from OPTION_WORD. */
 struct options {
 	struct option option[WORDS_MAX];
-	const char *title[WORDS_MAX]; /* of their values */
+	char letter[WORDS_MAX]; /* 0: it has none */
+	const char *title[WORDS_MAX]; /* of their values; NULL: they have none */
 	int n;
+	char letters[2 * WORDS_MAX + 2]; /* as getopt() takes them */
 };
 
-static void option_add(struct options *all, const char *word, const char *title, int value)
+static void option_add(struct options *all, const char *word, char letter, const char *title)
 {
+	char *letters = all->letters + strlen(all->letters);
+
 	for (int i = 0; i < all->n; i++)
 		if (!strcmp(all->option[i].name, word))
 			return;
 	if (all->n + 1 == WORDS_MAX)
 		return;
-	all->title[all->n] = title;
-	all->option[all->n++] = (struct option){ word, title ? required_argument : no_argument, NULL,
-						 value ? value : OPTION_WORD + all->n };
+	all->option[all->n] =
+		(struct option){ word, title ? required_argument : no_argument, NULL, OPTION_WORD + all->n };
+	all->letter[all->n] = letter;
+	all->title[all->n++] = title;
+	if (letter)
+		*letters++ = letter;
+	if (letter && title)
+		*letters++ = ':';
 }
 
 static void options_collect(struct options *all)
 {
 	memset(all, 0, sizeof(*all));
+	all->letters[0] = ':'; /* complaints are ours */
 	for (const struct program_option *o = program_options; o->word; o++)
-		option_add(all, o->word, o->title, o->letter);
+		option_add(all, o->word, o->letter, o->title);
 	for (int i = 0; objects[i]; i++)
 		for (const struct command *c = objects[i]->commands; c->name; c++)
 			for (const struct key *key = c->keys; key && key->word; key++)
-				option_add(all, key->word, key->title, 0);
+				option_add(all, key->word, key->letter, key->title);
 }
 
-/* Complain of an option that there isn't, or that lacks its value. */
-static int option_complain(const struct call *call, const struct options *all, int option, const char *text)
+/* The number of the option that getopt() came to, by its word or letter; -1: none. */
+static int option_number(const struct options *all, int option)
+{
+	for (int i = 0; i < all->n; i++)
+		if (option == OPTION_WORD + i || (option && option == all->letter[i]))
+			return i;
+	return -1;
+}
+
+/* Complain of an option that there isn't, or, `number`, that lacks its value. */
+static int option_complain(const struct call *call, const struct options *all, int number, const char *text)
 {
 	struct words words = { .n = 0 };
 	const char *near;
 
-	for (; words.n < all->n; words.n++) {
+	if (number >= 0)
+		return complain(call, CONTROL_MISUSE, "option '%s' needs a value after it: %s%s", text,
+				all->title[number], strcmp(all->title[number], "TIME") ? "" : ", such as 10m");
+	for (; words.n < all->n; words.n++)
 		words.word[words.n] = all->option[words.n].name;
-		if (option == ':' && all->option[words.n].val == optopt)
-			return complain(call, CONTROL_MISUSE, "option '%s' needs a value after it: %s%s", text,
-					all->title[words.n],
-					strcmp(all->title[words.n], "TIME") ? "" : ", such as 10m");
-	}
 	near = !strncmp(text, "--", 2) ? word_near(text + 2, &words) : NULL;
 	if (near)
 		return complain(call, CONTROL_MISUSE, "there is no option '%s': did you mean '--%s'?", text, near);
@@ -109,13 +126,24 @@ static int options_parse(struct call *call, int *argc, char ***argv, struct line
 {
 	struct options all;
 	char wrong[64] = "";
-	int option, wrong_option = 0, wrong_optopt = 0, index = 0;
+	int option, lacks_value = -1;
 
 	options_collect(&all);
 	opterr = 0;
 	optind = 0; /* anew */
-	while ((option = getopt_long(*argc, *argv, ":jpb:s:h", all.option, &index)) != -1) {
-		switch (option) {
+	while ((option = getopt_long(*argc, *argv, all.letters, all.option, NULL)) != -1) {
+		int number = option_number(&all, option == ':' ? optopt : option);
+
+		if (option == ':' || option == '?') {
+			/* Of a cluster of letters only the wrong one is told. */
+			if (optopt && optopt < OPTION_WORD && strncmp((*argv)[optind - 1], "--", 2))
+				snprintf(wrong, sizeof(wrong), "-%c", optopt);
+			else
+				snprintf(wrong, sizeof(wrong), "%s", (*argv)[optind - 1]);
+			lacks_value = option == ':' ? number : -1;
+			continue;
+		}
+		switch (all.letter[number]) {
 		case 'j':
 			if (call->out != &out_json_pretty)
 				call->out = &out_json;
@@ -132,24 +160,14 @@ static int options_parse(struct call *call, int *argc, char ***argv, struct line
 		case 'h':
 			line->help = true;
 			break;
-		case ':':
-		case '?':
-			if (optopt && optopt < OPTION_WORD && (*argv)[optind - 1][1] != '-')
-				snprintf(wrong, sizeof(wrong), "-%c", optopt);
-			else
-				snprintf(wrong, sizeof(wrong), "%s", (*argv)[optind - 1]);
-			wrong_option = option;
-			wrong_optopt = optopt;
-			break;
 		default:
-			line->words[line->n_words++] = (struct option_word){ all.option[index].name, optarg };
+			line->words[line->n_words++] = (struct option_word){ all.option[number].name, optarg };
 		}
 	}
 	*argc -= optind;
 	*argv += optind;
-	optopt = wrong_optopt;
-	return wrong_option ? option_complain(call, &all, wrong_option, wrong)
-			    : CONTROL_DONE; /* now: a -j that follows is heeded */
+	/* After the loop, so that a -j that follows is heeded. */
+	return *wrong ? option_complain(call, &all, lacks_value, wrong) : CONTROL_DONE;
 }
 
 /* Everything said to the daemon is JSON, so everything must be UTF-8. */

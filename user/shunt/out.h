@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdio.h>
 
 /* What a number counts, and so how a person reads it. Numbers are shown exact in JSON. Text ignores its unit. */
 enum unit {
@@ -17,7 +18,7 @@ enum unit {
 	UNIT_SECONDS, /* 90061 -> 1d1h */
 	UNIT_US, /* microseconds: 1234 -> 1.23 ms */
 	UNIT_SINCE_NS, /* a moment of CLOCK_MONOTONIC -> how long ago */
-	UNIT_PERMILLE, /* 12 -> 1.2 % */
+	UNIT_PERMILLE, /* 12 -> 1.2% */
 	UNIT_PORT, /* 0 -> any */
 };
 
@@ -52,6 +53,7 @@ struct complaint {
 };
 
 struct output {
+	bool for_people;
 	void (*show)(const json_t *result, const struct view *views);
 	void (*item)(const json_t *item, const struct view *view); /* one more of a stream; flushed */
 	void (*error)(const struct complaint *complaint);
@@ -65,5 +67,9 @@ struct output {
 extern const struct output out_plain;
 extern const struct output out_json; /* one line */
 extern const struct output out_json_pretty;
+extern const struct output out_none; /* shows nothing, for whoever only asks whether there is an answer */
+
+/* What out_plain shows, elsewhere. */
+void out_plain_print(FILE *f, const json_t *result, const struct view *views);
 
 #endif

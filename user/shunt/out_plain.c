@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * out_plain.c - results for people: aligned columns, units, a dash for what is not known.
+ * out_plain.c - results for people: aligned columns, units, a dash for what is not known, colours where they can be seen.
  */
 #include "shunt/out.h"
 
@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define GAP "  " /* between columns */
+#define LINE_WIDTH 100 /* of what may be broken, chosen */
 #define PROGRESS_PERIOD_NS 1000000000LL /* between lines of progress where they are not a terminal's, chosen */
 
 /* Three significant digits and a unit: 999 -> "999", 12345 -> "12.3 k". */
@@ -26,10 +27,14 @@ static void scaled_format(char *text, size_t size, double value, const char *con
 		snprintf(text, size, "%.*f %s", value < 9.995 ? 2 : value < 99.95 ? 1 : 0, value, units[i]);
 }
 
-/* The two largest units that count: 90061 -> "1d1h". */
-static void duration_format_s(char *text, size_t size, int64_t s)
+/* The two largest units that count: 90061 -> "1d1h", 1.23 -> "1.2s". */
+static void duration_format_s(char *text, size_t size, double seconds)
 {
-	if (s < 60)
+	int64_t s = (int64_t)seconds;
+
+	if (seconds < 9.95)
+		snprintf(text, size, "%.1fs", seconds);
+	else if (s < 60)
 		snprintf(text, size, "%" PRId64 "s", s);
 	else if (s < 3600)
 		snprintf(text, size, "%" PRId64 "m%" PRId64 "s", s / 60, s % 60);
@@ -45,6 +50,7 @@ static void number_format(char *text, size_t size, double value, enum unit unit)
 	static const char *const bytes[] = { "B", "kB", "MB", "GB", "TB", "PB" };
 	static const char *const times[] = { "us", "ms", "s" };
 	struct timespec t;
+	double age_s;
 
 	switch (unit) {
 	case UNIT_COUNT:
@@ -55,19 +61,20 @@ static void number_format(char *text, size_t size, double value, enum unit unit)
 		break;
 	case UNIT_US:
 		if (value >= 60e6)
-			duration_format_s(text, size, (int64_t)(value / 1e6));
+			duration_format_s(text, size, value / 1e6);
 		else
 			scaled_format(text, size, value, times, 3, 1000);
 		break;
 	case UNIT_SECONDS:
-		duration_format_s(text, size, (int64_t)value);
+		duration_format_s(text, size, value);
 		break;
 	case UNIT_SINCE_NS:
 		clock_gettime(CLOCK_MONOTONIC, &t);
-		duration_format_s(text, size, t.tv_sec > value / 1e9 ? (int64_t)((double)t.tv_sec - value / 1e9) : 0);
+		age_s = (double)t.tv_sec + (double)t.tv_nsec / 1e9 - value / 1e9;
+		duration_format_s(text, size, age_s > 0 ? age_s : 0);
 		break;
 	case UNIT_PERMILLE:
-		snprintf(text, size, "%.1f %%", value / 10);
+		snprintf(text, size, "%.1f%%", value / 10);
 		break;
 	case UNIT_PORT:
 		snprintf(text, size, value == 0 ? "any" : "%.0f", value);
@@ -143,29 +150,62 @@ static bool is_left_out(const struct view *view, const json_t *row)
 	return json_is_integer(value) && json_integer_value(value) == 0;
 }
 
-/* A column of numbers is aligned right. */
+/* A column of numbers is aligned right, also if none is known. */
 static bool is_numeric(const json_t *rows, const struct column *column)
 {
 	const json_t *row;
 	size_t i;
 
 	json_array_foreach(rows, i, row) if (json_is_number(value_of(row, column))) return true;
-	return false;
+	return column->unit != UNIT_NONE;
 }
 
+/* ---- colours ---- */
+
+/* What catches the eye: SGR 31 is red, 33 yellow (ECMA-48 8.3.117). NULL: nothing. */
+static const char *colour_of(const char *word)
+{
+	static const struct {
+		const char *word, *colour;
+	} colours[] = { { "down", "31" }, { "ill", "31" }, { "draining", "33" } };
+
+	for (size_t i = 0; i < sizeof(colours) / sizeof(*colours); i++)
+		if (!strcmp(word, colours[i].word))
+			return colours[i].colour;
+	return NULL;
+}
+
+/* Whether somebody sees them, and wants to (no-color.org). */
+static bool is_coloured(void)
+{
+	const char *no = getenv("NO_COLOR"), *terminal = getenv("TERM");
+
+	return isatty(STDOUT_FILENO) && !(no && *no) && terminal && strcmp(terminal, "dumb");
+}
+
+static void word_print(FILE *f, const char *text)
+{
+	const char *colour = colour_of(text);
+
+	if (colour && is_coloured())
+		fprintf(f, "\033[%sm%s\033[m", colour, text);
+	else
+		fputs(text, f);
+}
+
+/* ---- shapes ---- */
+
 /* The line ends with its last word: nothing pads it. */
-static void cell_print(const char *text, size_t width, bool right, bool last)
+static void cell_print(FILE *f, const char *text, size_t width, bool right, bool last)
 {
 	int pad = (int)(width - strlen(text));
 
-	if (right)
-		printf("%*s%s", pad, "", text);
-	else
-		printf("%s%*s", text, last ? 0 : pad, "");
-	fputs(last ? "\n" : GAP, stdout);
+	fprintf(f, "%*s", right ? pad : 0, "");
+	word_print(f, text);
+	fprintf(f, "%*s%s", right || last ? 0 : pad, "", last ? "\n" : GAP);
 }
 
-static void table_print(const json_t *rows, const struct view *view)
+static void table_print(FILE *f, const json_t *rows, const struct view *view)
 {
 	size_t n_rows = json_array_size(rows), n = 0, i;
 	char **cells;
@@ -195,9 +235,9 @@ static void table_print(const json_t *rows, const struct view *view)
 		}
 	}
 	for (size_t c = 0; c < n; c++)
-		cell_print(view->columns[c].title, widths[c], right[c], c + 1 == n);
+		cell_print(f, view->columns[c].title, widths[c], right[c], c + 1 == n);
 	json_array_foreach(rows, i, row) for (size_t c = 0; c < n && !is_left_out(view, row); c++)
-		cell_print(cells[i * n + c] ? cells[i * n + c] : "", widths[c], right[c], c + 1 == n);
+		cell_print(f, cells[i * n + c] ? cells[i * n + c] : "", widths[c], right[c], c + 1 == n);
 	for (i = 0; i < n_rows * n; i++)
 		free(cells[i]);
 out:
@@ -206,7 +246,26 @@ out:
 	free(right);
 }
 
-static void record_print(const json_t *object, const struct view *view)
+/* What is longer than the line goes on below itself, where a word begins. */
+static void wrapped_print(FILE *f, char *text, size_t indent)
+{
+	const size_t width = LINE_WIDTH - indent;
+
+	while (strlen(text) > width) {
+		char *end = text + width;
+
+		while (end > text && *end != ' ')
+			end--;
+		if (end == text)
+			break; /* one word */
+		fprintf(f, "%.*s\n%*s", (int)(end - text), text, (int)indent, "");
+		text = end + 1;
+	}
+	word_print(f, text);
+	putc('\n', f);
+}
+
+static void record_print(FILE *f, const json_t *object, const struct view *view)
 {
 	size_t width = 0;
 
@@ -216,52 +275,65 @@ static void record_print(const json_t *object, const struct view *view)
 	for (const struct column *c = view->columns; c->key; c++) {
 		char *cell = cell_format(object, c);
 
-		printf("%-*s" GAP "%s\n", (int)width, c->title, cell ? cell : "");
+		fprintf(f, "%-*s" GAP, (int)width, c->title);
+		wrapped_print(f, cell ? cell : (char[]){ "" }, width + strlen(GAP));
 		free(cell);
 	}
 }
 
-static void line_print(const json_t *object, const struct view *view)
+static void line_print(FILE *f, const json_t *object, const struct view *view)
 {
 	for (const struct column *c = view->columns; c->key; c++) {
 		char *cell = cell_format(object, c);
 
-		printf("%s%s", c == view->columns ? "" : " ", cell ? cell : "");
+		fprintf(f, "%s%s", c == view->columns ? "" : " ", cell ? cell : "");
 		free(cell);
 	}
-	putchar('\n');
+	putc('\n', f);
 }
 
-static void show(const json_t *result, const struct view *views)
+/* A text of many lines, without what would steer a terminal. */
+static void text_print(FILE *f, const char *text)
+{
+	for (; text && *text; text++)
+		putc((unsigned char)*text >= ' ' || *text == '\n' || *text == '\t' ? *text : '?', f);
+}
+
+void out_plain_print(FILE *f, const json_t *result, const struct view *views)
 {
 	for (const struct view *view = views; view->shape; view++) {
 		const json_t *part = view->key ? json_object_get(result, view->key) : result, *item;
-		const char *text;
 		size_t i;
 
 		if (view != views)
-			putchar('\n');
+			putc('\n', f);
 		switch (view->shape) {
 		case SHAPE_TABLE:
-			table_print(part, view);
+			table_print(f, part, view);
 			break;
 		case SHAPE_RECORD:
-			record_print(json_is_array(part) ? json_array_get(part, 0) : part, view);
+			record_print(f, json_is_array(part) ? json_array_get(part, 0) : part, view);
 			break;
 		case SHAPE_LINES:
-			json_array_foreach(part, i, item) line_print(item, view);
+			json_array_foreach(part, i, item) line_print(f, item, view);
 			break;
 		case SHAPE_TEXT:
-			text = json_string_value(json_object_get(part, view->columns[0].key));
-			fputs(text ? text : "", stdout);
+			text_print(f, json_string_value(json_object_get(part, view->columns[0].key)));
 			break;
 		}
 	}
 }
 
+/* ---- the output ---- */
+
+static void show(const json_t *result, const struct view *views)
+{
+	out_plain_print(stdout, result, views);
+}
+
 static void item(const json_t *object, const struct view *view)
 {
-	line_print(object, view);
+	line_print(stdout, object, view);
 	fflush(stdout);
 }
 
@@ -312,6 +384,11 @@ static void none(void)
 {
 }
 
-const struct output out_plain = {
-	.show = show, .item = item, .error = error, .note = note, .progress = progress, .begin = none, .end = none
-};
+const struct output out_plain = { .for_people = true,
+				  .show = show,
+				  .item = item,
+				  .error = error,
+				  .note = note,
+				  .progress = progress,
+				  .begin = none,
+				  .end = none };

@@ -47,6 +47,7 @@ struct key {
 	const char *
 		title; /* of the value as the help shows it: TIME; what is in lower case is meant literally: open|closing */
 	const char *name; /* in call->args; NULL: the same as the word */
+	char letter; /* of a short option for it, or 0 */
 	const char *group; /* what the help calls those of a kind that follow each other: FILTER; or NULL */
 };
 
@@ -70,7 +71,7 @@ struct object {
 };
 
 extern const struct object vip_object, backend_object, probe_object, stats_object, slot_object, event_object,
-	flow_object, config_object;
+	flow_object, config_object, top_object;
 
 extern const struct object *const objects[]; /* main.c; ends with NULL */
 
