@@ -166,6 +166,7 @@ install: all ## into $(DESTDIR)$(PREFIX)
 	install -D -m 755 $(BUILD)/shunt $(DESTDIR)$(PREFIX)/bin/shunt
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 user/man/*.8
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man5 user/man/*.5
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man7 user/man/*.7
 	install -D -m 644 user/completion/shunt $(DESTDIR)$(PREFIX)/share/bash-completion/completions/shunt
 	install -D -m 644 include/shunt/beat.h $(DESTDIR)$(PREFIX)/include/shunt/beat.h
 

@@ -11,8 +11,9 @@
  * Results (times are nanoseconds of CLOCK_MONOTONIC in *_ns, RFC 3339 UTC in "time" and "since"; rates are the
  * reader's business; what is not known is null; traffic counts from the start of shuntd):
  *   vip show      [{name,address,protocol,port,pool,policy,hash,id,slots,packets,bytes,new_flows,
- *                   on_failure,syn_limit}]            args {"name"}
- *                   port 0: every port; syn_limit: {rate,burst,prefix,action} or null
+ *                   on_failure,syn_limit,held,held_by}]       args {"name"}
+ *                   port 0: every port; syn_limit: {rate,burst,prefix,action} or null; held: its address is one of this
+ *                   host, held_by: on this interface, or null
  *   backend show  [{name,pool,id,address,forward,weight,configured_weight,domain,state,verdict,since,since_ns,packets,bytes,new_flows,
  *                   egress,mac,mtu,local,live,detours,draining,deadline_us,drained,cut,hold_us,hold_left_us}]
  *                                                     args {"name"}
@@ -37,11 +38,14 @@
  *                   multiplier where rounds get lost; rtt_us: of the newest answer; window_us: what follows is of this time only, 10 to 20 s;
  *                   rtt_p50_us, rtt_p99_us: up to 25 % too high; full: it takes no more requests; in_flight, queued:
  *                   requests, as its agent says; agent_version: of the probe's layout, another than ours says nothing more
- *   stats show    {now_ns,uptime_s,detector,health,ill_because,interfaces:[{name,mode}],probe:{interval_us,multiplier,round,rounds_late,
+ *   stats show    {now_ns,uptime_s,detector,health,ill_because,track_file,
+ *                  vrrp:[{name,group,state,priority,since_ns}],interfaces:[{name,mode}],probe:{interval_us,multiplier,round,rounds_late,
  *                   rounds_skipped,send_errors,late_max_us,ticks,tick_late_max_us,suspect_since_ns,
  *                   configured_interval_us,round_cost_us},
  *                  flows:{capacity,in_use,opened,full,looked_up,policed},reasons:[{name,action,packets,meaning}]}
- *                   health: "well" or "ill", not fit to have the VIPs; ill_because: one sentence, or null;
+ *                   health: "well" or "ill", not fit to have the VIPs; ill_because: one sentence, or null; track_file: what
+ *                   keepalived is told, 0 (well), 1, or null: none; vrrp: what keepalived said last of each instance and
+ *                   group: state master, backup, fault, stop, deleted or null: only its priority is known;
  *                   interval_us: in force; longer than configured_interval_us where that can't be kept;
  *                   round_cost_us: what sending a round takes; suspect_since_ns: all silent and no witness since then,
  *                   null: no. flows: entries of the journal, those in use as far as is known, flows recorded, flows not recorded because it was full,

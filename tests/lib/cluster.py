@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """shunt's daemons and the stub engines, running on the hosts of a Topology."""
+import copy
 import json
 import pathlib
 import re
@@ -41,9 +42,19 @@ class Victim:
 class Cluster(Topology):
     shuntd = None
 
+    def at(self, host):
+        """This cluster as another of its balancers sees it: with that one's controller, socket and configuration."""
+        other = copy.copy(self)
+        other.balancer, other.shuntd = host, None
+        return other
+
+    def own(self, name):
+        """The name of something that each balancer has one of: as it is for the first."""
+        return name if self.balancer is self.balancers[0] else f"{self.balancer.name}-{name}"
+
     @property
     def socket(self):
-        return self.directory / "shuntd.sock"
+        return self.directory / self.own("shuntd.sock")
 
     def agent_socket(self, host):
         return self.directory / f"agent-{host.name}.sock"
@@ -77,9 +88,9 @@ class Cluster(Topology):
                 f"control: {{socket: {self.socket}}}\npin: none\nstate: none\nvips:\n{vips}\npools:\n{pools}\n")
 
     def start_agent(self, host, more=""):
-        """Takes probes and tunnelled packets from any of the balancer's addresses. `more` ends its configuration."""
+        """Takes probes and tunnelled packets from any of the balancers' addresses. `more` ends its configuration."""
         path = self.write(f"agent-{host.name}.yaml", f"interfaces: [eth0]\nvips: ['{VIP4}', '{VIP6}']\nsetup_vips: true\n"
-                          f"balancers: ['{self.balancer.ipv4}', '{self.balancer.ipv6}', '{SECOND_LEG}']\n"
+                          f"balancers: {[*(a for b in self.balancers for a in (b.ipv4, b.ipv6)), SECOND_LEG]}\n"
                           f"control: {{socket: {self.agent_socket(host)}}}\n"
                           f"{'' if 'pin: none' in more else f'pin: {self.agent_pin(host)}'}\n{more}")
         return host.start(f"agent-{host.name}", self.build / "shunt-agent", "-f", path)
@@ -100,11 +111,11 @@ class Cluster(Topology):
     def start_shuntd(self, config):
         """Start the controller on the balancer, in place of the one before; returns when its socket answers."""
         self.stop_shuntd()
-        self.shuntd = process = self.balancer.start("shuntd", self.build / "shuntd", "-f", self.write("shunt.yaml", config))
+        self.shuntd = process = self.balancer.start(self.own("shuntd"), self.build / "shuntd", "-f", self.write(self.own("shunt.yaml"), config))
 
         def answers():
             if process.poll() is not None:
-                raise RuntimeError(f"shuntd ended with {process.returncode}: {self.log('shuntd')}")
+                raise RuntimeError(f"shuntd ended with {process.returncode}: {self.log(self.own('shuntd'))}")
             return self.shunt_text("stats", "show", check=False)
         wait_for(answers, "shuntd's socket")
         return process

@@ -181,7 +181,7 @@ class Crowd(Cluster):
 
     def reload(self, config, *argv):
         """Give the controller another configuration; what changed."""
-        self.write("shunt.yaml", config)
+        self.write(self.own("shunt.yaml"), config)
         return self.shunt("config", "reload", *argv)
 
     def flow_config(self, weights=None, forward="ipip", interval="4ms", hold="100ms", order=1, flows="", vip="", detector="kernel"):

@@ -3,7 +3,7 @@
 
     client --+
              +-- switch -- gpu1, gpu2, ...     every host has one interface, eth0, and the switch one port of its name
-  balancer --+
+  balancer --+             a pair has a second balancer: standby
 
 `with Topology("prefix") as t:` builds it; leaving the block, an exception, SIGINT and SIGTERM take it down. Namespaces are
 called PREFIX-PID-HOST, so that a later run can remove what a killed one left behind. Processes die with the one that
@@ -123,14 +123,16 @@ class Plug:
 
 
 class Topology:
-    def __init__(self, prefix, build, n_backends=4, keep=False):
+    def __init__(self, prefix, build, n_backends=4, keep=False, n_balancers=1):
         self.prefix, self.keep, self.build = prefix, keep, pathlib.Path(build).resolve()
         self.name = f"{prefix}-{os.getpid()}"
         self.directory = pathlib.Path(tempfile.gettempdir()) / self.name  # logs, sockets, configurations
         self.switch = Host(self, "switch", 0)
-        self.client, self.balancer = Host(self, "client", 1), Host(self, "balancer", 2)
+        self.client = Host(self, "client", 1)
+        self.balancers = [Host(self, "balancer", 2), Host(self, "standby", 3)][:n_balancers]
+        self.balancer = self.balancers[0]
         self.backends = [Host(self, f"gpu{i + 1}", 11 + i) for i in range(n_backends)]
-        self.hosts = [self.client, self.balancer, *self.backends]
+        self.hosts = [self.client, *self.balancers, *self.backends]
         self.processes = []
         self.plug = None
 

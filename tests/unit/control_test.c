@@ -33,6 +33,7 @@
 #include "shuntd/control.h"
 #include "shuntd/health.h"
 #include "shuntd/journal.h"
+#include "shuntd/keepalived.h"
 #include "shuntd/probes.h"
 #include "shuntd/record.h"
 #include "shuntd/reload.h"
@@ -122,6 +123,19 @@ const char *shuntd_ill(const struct shuntd *s, char *why, size_t size)
 	(void)s;
 	snprintf(why, size, "no backend of VIP chat is up");
 	return why;
+}
+
+json_t *keepalived_track_json(const struct keepalived *k)
+{
+	(void)k;
+	return json_integer(1);
+}
+
+json_t *keepalived_instances_json(const struct keepalived *k)
+{
+	(void)k;
+	return json_pack("[{s:s, s:b, s:s, s:i, s:I}]", "name", "VI_1", "group", 0, "state", "master", "priority", 100,
+			 "since_ns", (json_int_t)1);
 }
 
 void checker_describe(struct checker *c, uint32_t id, char *text, size_t size)
@@ -601,7 +615,7 @@ static void every_key_of_the_contract_is_in_its_result(void **state)
 	} rows[] = {
 		{ "{\"object\":\"vip\",\"command\":\"show\"}",
 		  "name address protocol port pool policy hash id slots packets bytes new_flows on_failure "
-		  "syn_limit" },
+		  "syn_limit held held_by" },
 		{ "{\"object\":\"backend\",\"command\":\"show\"}",
 		  "name pool id address forward weight configured_weight domain state verdict since since_ns packets "
 		  "bytes new_flows "
@@ -619,7 +633,7 @@ static void every_key_of_the_contract_is_in_its_result(void **state)
 		  "window_answers window_loss_permille rtt_p50_us rtt_p99_us engine full in_flight queued agent_age_us "
 		  "agent_version" },
 		{ "{\"object\":\"stats\",\"command\":\"show\"}",
-		  "now_ns uptime_s detector health ill_because interfaces probe flows reasons" },
+		  "now_ns uptime_s detector health ill_because track_file vrrp interfaces probe flows reasons" },
 		{ "{\"object\":\"stats\",\"command\":\"metrics\"}", "text" },
 		{ "{\"object\":\"slot\",\"command\":\"show\"}", "pool slots backend owner heir" },
 		{ "{\"object\":\"slot\",\"command\":\"show\",\"args\":{\"pool\":\"gpus\",\"slot\":250}}",

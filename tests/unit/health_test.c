@@ -62,7 +62,7 @@ static int set_up(void **state)
 
 	assert_int_equal(config_parse(&f->s.config, text, strlen(text), &error), 0);
 	assert_int_equal(ledger_open(&f->s.ledger, &(struct ledger_options){ .directory = "" }), 0);
-	assert_int_equal(health_open(&f->s.health, &f->s), 0);
+	assert_int_equal(health_open(&f->s.health, &f->s, false), 0);
 	for (size_t p = 0; p < 2; p++) {
 		struct pool_run *pool = pool_run_add(&f->s, &f->s.config->pools[p]);
 
@@ -74,7 +74,7 @@ static int set_up(void **state)
 	for (size_t i = 0; i < f->s.n_backends; i++)
 		backends[f->s.backends[i]->id].word = BACKEND_WORD(BACKEND_DOWN, VERDICT_JOINING);
 	f->s.pace.interval_ns = 100000;
-	f->now_ns = 1000000000;
+	f->now_ns = f->s.started_ns = 1000000000;
 	detector = (struct detector){ 0 };
 	is_attached = true;
 	*state = f;
@@ -136,8 +136,36 @@ static void it_is_ill_until_every_required_vip_had_a_living_backend(void **state
 	backend_is(f, "a1", BACKEND_UP);
 	assert_string_equal(after(f, 10, true, true), "starting: no backend of VIP voice is up yet");
 	backend_is(f, "b1", BACKEND_UP);
+	assert_string_equal(after(f, 10, true, true), "starting: backend a2 is not up yet");
+	backend_is(f, "a2", BACKEND_UP);
 	assert_string_equal(after(f, 10, true, true), "");
 	assert_int_equal(n_events(f, "well"), 1);
+}
+
+static void a_start_does_not_wait_for_ever_for_a_dead_backend(void **state)
+{
+	struct fixture *f = *state;
+
+	backend_is(f, "a1", BACKEND_UP);
+	backend_is(f, "b1", BACKEND_UP);
+	assert_string_equal(after(f, 3000, true, true), "starting: backend a2 is not up yet");
+	assert_string_equal(after(f, 3000, true, true), "");
+	backend_is(f, "a1", BACKEND_DOWN);
+	backend_is(f, "a2", BACKEND_UP);
+	assert_string_equal(after(f, 10, true, true), "");
+}
+
+static void who_took_over_does_not_start(void **state)
+{
+	struct fixture *f = *state;
+
+	health_close(f->s.health);
+	assert_int_equal(health_open(&f->s.health, &f->s, true), 0);
+	assert_null(shuntd_ill(&f->s, f->why, sizeof(f->why)));
+	backend_is(f, "a1", BACKEND_UP);
+	backend_is(f, "b1", BACKEND_UP);
+	assert_string_equal(after(f, 10, true, true), "");
+	assert_int_equal(n_events(f, "ill") + n_events(f, "well"), 0);
 }
 
 static void the_last_living_backend_of_a_required_vip_makes_it_ill(void **state)
@@ -254,6 +282,8 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		TEST(it_is_ill_until_every_required_vip_had_a_living_backend),
+		TEST(a_start_does_not_wait_for_ever_for_a_dead_backend),
+		TEST(who_took_over_does_not_start),
 		TEST(the_last_living_backend_of_a_required_vip_makes_it_ill),
 		TEST(a_draining_backend_lives),
 		TEST(a_vip_that_is_not_required_may_be_without_backends),

@@ -6,16 +6,21 @@
 #include "shunt/shunt.h"
 
 static const struct column daemon_columns[] = {
-	{ "uptime_s", "running for", UNIT_SECONDS },
-	{ "detector", "detector", 0 },
-	{ "health", "health", 0 },
-	{ "ill_because", "ill because", 0 },
-	{ NULL, NULL, 0 },
+	{ "uptime_s", "running for", UNIT_SECONDS }, { "detector", "detector", 0 },          { "health", "health", 0 },
+	{ "ill_because", "ill because", 0 },         { "track_file", "track file says", 0 }, { NULL, NULL, 0 },
 };
 
 static const struct column interface_columns[] = {
 	{ "name", "INTERFACE", 0 },
 	{ "mode", "MODE", 0 },
+	{ NULL, NULL, 0 },
+};
+
+static const struct column vrrp_columns[] = {
+	{ "name", "VRRP", 0 },
+	{ "state", "STATE", 0 },
+	{ "priority", "PRIORITY", 0 },
+	{ "since_ns", "SINCE", UNIT_SINCE_NS },
 	{ NULL, NULL, 0 },
 };
 
@@ -55,9 +60,13 @@ static const struct column reason_columns[] = {
 };
 
 static const struct view views[] = {
-	{ SHAPE_RECORD, NULL, daemon_columns, NULL },          { SHAPE_TABLE, "interfaces", interface_columns, NULL },
-	{ SHAPE_RECORD, "probe", probe_columns, NULL },        { SHAPE_RECORD, "flows", flow_columns, NULL },
-	{ SHAPE_TABLE, "reasons", reason_columns, "packets" }, { 0 },
+	{ SHAPE_RECORD, NULL, daemon_columns, NULL },
+	{ SHAPE_TABLE, "vrrp", vrrp_columns, NULL },
+	{ SHAPE_TABLE, "interfaces", interface_columns, NULL },
+	{ SHAPE_RECORD, "probe", probe_columns, NULL },
+	{ SHAPE_RECORD, "flows", flow_columns, NULL },
+	{ SHAPE_TABLE, "reasons", reason_columns, "packets" },
+	{ 0 },
 };
 
 static const struct column metrics_columns[] = { { "text", NULL, 0 }, { NULL, NULL, 0 } };

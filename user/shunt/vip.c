@@ -15,6 +15,7 @@ static const struct column columns[] = {
 	{ "packets", "PACKETS", UNIT_COUNT },
 	{ "bytes", "BYTES", UNIT_BYTES },
 	{ "new_flows", "OPENED", UNIT_COUNT },
+	{ "held_by", "HELD BY", 0 },
 	{ NULL, NULL, 0 },
 };
 
@@ -33,6 +34,8 @@ static const struct column details[] = {
 	{ "packets", "packets", 0 },
 	{ "bytes", "bytes", 0 },
 	{ "new_flows", "new flows", 0 },
+	{ "held", "held by this host", 0 },
+	{ "held_by", "on interface", 0 },
 	{ NULL, NULL, 0 },
 };
 

@@ -16,6 +16,7 @@
 #include "shuntd/backends.h"
 #include "shuntd/health.h"
 #include "shuntd/journal.h"
+#include "shuntd/keepalived.h"
 #include "shuntd/reload.h"
 
 /* ---- refusals ---- */
@@ -141,8 +142,8 @@ static json_t *syn_limit_json(const struct config_syn_limit *limit)
 json_t *vip_json(const struct shuntd *s, const struct vip_run *run)
 {
 	const struct config_vip *v = &run->conf;
+	char hash[32], interface[IF_NAMESIZE];
 	struct traffic t;
-	char hash[32];
 	json_t *o;
 
 	if (v->hash == HASH_5TUPLE)
@@ -158,6 +159,9 @@ json_t *vip_json(const struct shuntd *s, const struct vip_run *run)
 	traffic_set(o, !dataplane_vip_traffic(s->dataplane, run->id, &t), &t);
 	json_object_set_new(o, "on_failure", json_string(on_failure_name(v->on_failure)));
 	json_object_set_new(o, "syn_limit", syn_limit_json(&v->syn_limit));
+	json_object_set_new(o, "held", json_boolean(run->held_ifindex));
+	json_object_set_new(o, "held_by",
+			    if_indextoname(run->held_ifindex, interface) ? json_string(interface) : json_null());
 	return o;
 }
 
@@ -449,11 +453,12 @@ static json_t *stats_show(struct request *r)
 			  integer_or_null(suspect_ns, suspect_ns));
 	json_object_set_new(probe, "configured_interval_us", interval_json(s->config->probe_interval_ns));
 	json_object_set_new(probe, "round_cost_us", prober ? us_json(prober->round_ns) : json_null());
-	return json_pack("{s:I, s:I, s:s, s:s, s:s?, s:o, s:o, s:o, s:o}", "now_ns", (json_int_t)now_ns(), "uptime_s",
-			 (json_int_t)((now_ns() - s->started_ns) / 1000000000), "detector",
+	return json_pack("{s:I, s:I, s:s, s:s, s:s?, s:o, s:o, s:o, s:o, s:o, s:o}", "now_ns", (json_int_t)now_ns(),
+			 "uptime_s", (json_int_t)((now_ns() - s->started_ns) / 1000000000), "detector",
 			 s->detector == DETECTOR_KERNEL ? "kernel" : "controller", "health", ill ? "ill" : "well",
-			 "ill_because", ill, "interfaces", interfaces, "probe", probe, "flows", flows_json(s),
-			 "reasons", reasons_json(s));
+			 "ill_because", ill, "track_file", keepalived_track_json(s->keepalived), "vrrp",
+			 keepalived_instances_json(s->keepalived), "interfaces", interfaces, "probe", probe, "flows",
+			 flows_json(s), "reasons", reasons_json(s));
 }
 
 /* ---- slot ---- */

@@ -19,6 +19,8 @@
 #define STOPPED_NS 500000000ULL
 /* Looks further apart than this were made by a main loop that had no processor: nobody else may have had one. */
 #define LOOK_LATE_NS (10 * BACKENDS_PERIOD_NS)
+/* A start: who has not answered by then is not there. Chosen: a TCP check's second answer, ARP's second try. */
+#define STARTING_NS 5000000000ULL
 /* All are silent, and nobody bears witness, for so long: chosen, longer than any stall, shorter than a client waits. */
 #define DEAF_NS 200000000ULL
 
@@ -52,6 +54,11 @@ static const char *bare_interface(const struct shuntd *s)
 	return NULL;
 }
 
+static bool is_alive(const struct shuntd *s, const struct backend_run *b)
+{
+	return word_is_judged(__atomic_load_n(&dataplane_backends(s->dataplane)[b->id].word, __ATOMIC_RELAXED));
+}
+
 /*
  * The first required VIP without a living backend; NULL: there is none. Who drains lives: its connections go on. A VIP
  * that a reload added counts from its first living backend on: that its backends are yet to join is no reason to leave.
@@ -63,8 +70,7 @@ static const char *orphaned_vip(const struct health *h)
 	const char *name = NULL;
 
 	for (size_t i = 0; i < s->n_backends; i++)
-		if (word_is_judged(__atomic_load_n(&dataplane_backends(s->dataplane)[s->backends[i]->id].word,
-						   __ATOMIC_RELAXED)))
+		if (is_alive(s, s->backends[i]))
 			lives[s->backends[i]->pool->id] = true;
 	for (size_t i = 0; i < s->n_vips; i++) {
 		struct vip_run *v = s->vips[i];
@@ -74,6 +80,25 @@ static const char *orphaned_vip(const struct health *h)
 			name = v->conf.name;
 	}
 	return name;
+}
+
+/*
+ * Before it was ever fit: the first backend that is yet to be up. Its connections are at it, says the other balancer's table;
+ * until it is up here as well, ours says something else.
+ */
+static const char *yet_to_answer(const struct health *h, uint64_t now)
+{
+	const struct shuntd *s = h->shuntd;
+
+	if (h->ever_well || now > s->started_ns + STARTING_NS)
+		return NULL;
+	for (size_t i = 0; i < s->n_backends; i++) {
+		const struct backend_run *b = s->backends[i];
+
+		if (b->draining == VERDICT_NONE && !is_alive(s, b))
+			return b->conf.name;
+	}
+	return NULL;
 }
 
 /* One sentence into `why`; "": well. */
@@ -87,7 +112,7 @@ static void look(struct health *h, uint64_t now, char *why, size_t size)
 				   now);
 	bool judges =
 		!watch_stopped(&h->ticks, __atomic_load_n(&d->ticks, __ATOMIC_RELAXED), s->pace.interval_ns, late, now);
-	const char *interface = bare_interface(s), *vip = orphaned_vip(h);
+	const char *interface = bare_interface(s), *vip = orphaned_vip(h), *backend = yet_to_answer(h, now);
 
 	h->looked_ns = now;
 	*why = 0;
@@ -102,16 +127,19 @@ static void look(struct health *h, uint64_t now, char *why, size_t size)
 	else if (vip)
 		snprintf(why, size, "%sno backend of VIP %s is up%s", h->ever_well ? "" : "starting: ", vip,
 			 h->ever_well ? "" : " yet");
+	else if (backend)
+		snprintf(why, size, "starting: backend %s is not up yet", backend);
 }
 
-int health_open(struct health **out, struct shuntd *s)
+int health_open(struct health **out, struct shuntd *s, bool taken_over)
 {
 	struct health *h = calloc(1, sizeof(*h));
 
 	if (!h)
 		return -ENOMEM;
 	h->shuntd = s;
-	snprintf(h->why, sizeof(h->why), "starting");
+	h->ever_well = taken_over;
+	snprintf(h->why, sizeof(h->why), "%s", taken_over ? "" : "starting");
 	*out = h;
 	return 0;
 }

@@ -8,13 +8,15 @@
 #ifndef SHUNTD_HEALTH_H
 #define SHUNTD_HEALTH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct health;
 struct shuntd;
 
-int health_open(struct health **out, struct shuntd *shuntd); /* 0 or -errno */
+/* taken_over: backends and traffic are those of the shuntd before, so it is no start. 0 or -errno. */
+int health_open(struct health **out, struct shuntd *shuntd, bool taken_over);
 void health_close(struct health *health); /* NULL is allowed */
 
 /*
@@ -25,7 +27,7 @@ void health_run(struct health *health, uint64_t now_ns);
 
 /*
  * Why this balancer is not fit for traffic, as of the newest look: one sentence in `why`, which is returned. NULL: it is
- * fit. Until the first look, and until every required VIP had a living backend once, it is starting, and not fit.
+ * fit. A start ends when all backends are up, or after 5 seconds when every required VIP has a living one; until then it is not fit.
  */
 const char *shuntd_ill(const struct shuntd *shuntd, char *why, size_t size);
 

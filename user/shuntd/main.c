@@ -24,7 +24,9 @@
 #include "shuntd/health.h"
 #include "shuntd/http.h"
 #include "shuntd/journal.h"
+#include "shuntd/keepalived.h"
 #include "shuntd/loop.h"
+#include "shuntd/ownership.h"
 #include "shuntd/probes.h"
 #include "shuntd/record.h"
 #include "shuntd/reload.h"
@@ -116,6 +118,8 @@ static void on_netlink(void *arg)
 	struct shuntd *s = arg;
 	int err = netlink_read(s->netlink);
 
+	if (netlink_addresses_changed(s->netlink))
+		ownership_read(s);
 	if (!err)
 		return;
 	loop_remove(s->loop, netlink_fd(s->netlink));
@@ -133,7 +137,7 @@ static void on_period(void *arg)
 {
 	struct shuntd *s = arg;
 	struct timespec now;
-	uint64_t ticks;
+	uint64_t ticks, now_ns;
 
 	if (read(s->timer, &ticks, sizeof(ticks)) != sizeof(ticks))
 		return;
@@ -143,7 +147,9 @@ static void on_period(void *arg)
 	record_run(s->record);
 	ledger_run(s->ledger);
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	health_run(s->health, (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec);
+	now_ns = (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+	health_run(s->health, now_ns);
+	keepalived_run(s->keepalived, now_ns);
 }
 
 static void on_signal(void *arg)
@@ -262,9 +268,6 @@ static int run(struct shuntd *s)
 	if (err)
 		return fail("ledger", strerror(-err));
 	ledger_listen(s->ledger, on_ledger, s);
-	err = health_open(&s->health, s);
-	if (err)
-		return fail("health", strerror(-err));
 	s->xdp_mode = calloc(s->config->n_interfaces, sizeof(*s->xdp_mode));
 	err = s->xdp_mode ? netlink_open(&s->netlink, on_change, s) : -ENOMEM;
 	if (err)
@@ -285,6 +288,11 @@ static int run(struct shuntd *s)
 	if (!privileges_have(PRIVILEGE(PERFMON)))
 		return fail("not allowed to load BPF programs that add to pointers", "CAP_PERFMON is needed");
 	if (dataplane_open(&s->dataplane, &dataplane, &why))
+		return fail(NULL, why);
+	err = health_open(&s->health, s, false);
+	if (err)
+		return fail("health", strerror(-err));
+	if (keepalived_open(&s->keepalived, s, false, &why))
 		return fail(NULL, why);
 	err = dataplane_set_keys(s->dataplane, &s->keys);
 	if (err)
@@ -329,7 +337,10 @@ static int run(struct shuntd *s)
 		   s->detector == DETECTOR_KERNEL ? "detector kernel" : "detector controller",
 		   json_pack("{s:i, s:i, s:i, s:i}", "interfaces", (int)s->config->n_interfaces, "vips",
 			     (int)s->config->n_vips, "backends", (int)s->n_backends, "cpu", cpu));
-	return loop_run(s);
+	ownership_read(s);
+	err = loop_run(s);
+	keepalived_leave(s->keepalived); /* while everything still runs */
+	return err;
 }
 
 static void stop(struct shuntd *s)
@@ -344,6 +355,7 @@ static void stop(struct shuntd *s)
 	netlink_close(s->netlink);
 	state_close(s->state);
 	backends_close(s);
+	keepalived_close(s->keepalived);
 	health_close(s->health);
 	record_close(s->record);
 	ledger_close(s->ledger);

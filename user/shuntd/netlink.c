@@ -54,6 +54,7 @@ struct netlink {
 	uint32_t sequence; /* of the newest request */
 	netlink_changed_fn *changed;
 	void *arg;
+	bool addresses_changed; /* netlink_addresses_changed() */
 	bool telling; /* `changed` runs: every way that is not stale was just asked for */
 	struct way *ways;
 	size_t n_ways;
@@ -504,6 +505,11 @@ static int event_read(const struct nlmsghdr *nlh, void *arg)
 	case RTM_DELROUTE:
 		ways_mark_route(nl, nlh);
 		break;
+	case RTM_NEWADDR:
+	case RTM_DELADDR:
+		nl->addresses_changed = true;
+		ways_mark_all(nl);
+		break;
 	default:
 		/* A link or an address takes IPv4 routes along without an event of their own. Rules and nexthop
 		 * objects may move any route. All of these are rare. */
@@ -586,6 +592,7 @@ int netlink_read(struct netlink *nl)
 			mnl_cb_run(nl->buffer, (size_t)size, 0, 0, event_read, nl);
 		} else if (errno == ENOBUFS || errno == ENOSPC) {
 			ways_mark_all(nl); /* messages were lost, or one was cut short */
+			nl->addresses_changed = true;
 		} else if (errno != EINTR) {
 			if (errno != EAGAIN)
 				err = -errno;
@@ -620,6 +627,62 @@ int netlink_resolve(struct netlink *nl, const struct shunt_addr *address, struct
 		way_ask(nl, way);
 	memcpy(out, &way->nexthop, sizeof(*out)); /* padding included: callers may compare bytes */
 	return way->error;
+}
+
+struct address_question {
+	netlink_address_fn *fn;
+	void *arg;
+};
+
+static int address_answer(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct ifaddrmsg *ifa = mnl_nlmsg_get_payload(nlh);
+	const struct address_question *q = arg;
+	struct shunt_addr address = { 0 };
+	uint32_t flags = ifa->ifa_flags;
+	bool local = false;
+	const struct nlattr *attr;
+
+	mnl_attr_for_each(attr, nlh, sizeof(*ifa))
+	{
+		/* Of a point-to-point address IFA_ADDRESS is the peer's, and IFA_LOCAL ours; IPv6 mostly has the first alone. */
+		bool is_local = mnl_attr_get_type(attr) == IFA_LOCAL;
+
+		if (mnl_attr_get_type(attr) == IFA_FLAGS)
+			flags = mnl_attr_get_u32(attr);
+		if (is_local || (!local && mnl_attr_get_type(attr) == IFA_ADDRESS))
+			address_read(&address, ifa->ifa_family, mnl_attr_get_payload(attr),
+				     mnl_attr_get_payload_len(attr));
+		local = local || is_local;
+	}
+	if (!(flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)))
+		q->fn(q->arg, &address, ifa->ifa_index);
+	return MNL_CB_OK;
+}
+
+int netlink_addresses(struct netlink *nl, netlink_address_fn *fn, void *arg)
+{
+	struct address_question question = { fn, arg };
+	int err = -EINTR;
+
+	for (int i = 0; i < DUMP_TRIES && err == -EINTR; i++) {
+		uint64_t buffer[REQUEST_BYTES / sizeof(uint64_t)];
+		struct nlmsghdr *nlh;
+		struct ifaddrmsg *ifa;
+
+		nlh = request_begin(buffer, RTM_GETADDR, NLM_F_DUMP, (void **)&ifa, sizeof(*ifa));
+		ifa->ifa_family = AF_UNSPEC;
+		err = request_run(nl, nlh, address_answer, &question);
+	}
+	return err;
+}
+
+bool netlink_addresses_changed(struct netlink *nl)
+{
+	bool changed = nl->addresses_changed;
+
+	nl->addresses_changed = false;
+	return changed;
 }
 
 struct family_question {

@@ -61,4 +61,14 @@ int netlink_resolve(struct netlink *nl, const struct shunt_addr *address, struct
  */
 bool netlink_has_family(struct netlink *nl, const char *ifname, int family);
 
+/*
+ * Every address that this host has and may use, tentative ones and duplicates left out, is told to `fn` in no order. 0, or
+ * -errno, and then not all of them were.
+ */
+typedef void netlink_address_fn(void *arg, const struct shunt_addr *address, uint32_t ifindex);
+int netlink_addresses(struct netlink *nl, netlink_address_fn *fn, void *arg);
+
+/* Whether netlink_read() heard of an address that came or went, since this was asked the last time. */
+bool netlink_addresses_changed(struct netlink *nl);
+
 #endif

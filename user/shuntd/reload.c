@@ -22,6 +22,7 @@
 #include "common/key_file.h"
 #include "core/plan.h"
 #include "shuntd/backends.h"
+#include "shuntd/ownership.h"
 #include "shuntd/rounds.h"
 #include "shuntd/state.h"
 
@@ -511,6 +512,7 @@ static void apply(struct shuntd *s, const struct plan *plan, const struct probe_
 	apply_kind(s, plan, PLAN_VIP_ADDED, vip_add);
 	apply_kind(s, plan, PLAN_VIP_RULES, vip_rule);
 	apply_kind(s, plan, PLAN_INTERFACE_REMOVED, interface_remove);
+	ownership_read(s);
 }
 
 /* Weights that commands gave hold on, but where the new configuration has another backend. */

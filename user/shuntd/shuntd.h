@@ -83,6 +83,7 @@ struct vip_run {
 	uint32_t id; /* index in the maps `vip_stats` and `police` */
 	struct config_vip conf; /* its `pool` is the configuration's index; what counts is: */
 	struct pool_run *pool;
+	uint32_t held_ifindex; /* interface that has its address; 0: this host has it not. ownership.c */
 	bool ever_served; /* its pool had a living backend once: health.c */
 	bool migrating; /* slots moved: its unrecorded flows follow `tables_before` */
 	uint32_t n_slots_before; /* migrating: slots of that table */
@@ -107,6 +108,7 @@ struct shuntd {
 	struct ledger *ledger;
 	struct record *record;
 	struct health *health;
+	struct keepalived *keepalived;
 	struct control *control;
 	struct http *http; /* NULL: off */
 	struct journal *journal;
