@@ -34,7 +34,9 @@
 #include "agent/pins.h"
 #include "agent/vips.h"
 #include "agent/watch.h"
+#include "common/notify.h"
 #include "common/privileges.h"
+#include "core/cause.h"
 #include "core/config.h"
 #include "shunt/agent.h"
 #include "shunt/heartbeat.h"
@@ -82,6 +84,9 @@ struct agent {
 	uint64_t other_version_ns; /* CLOCK_MONOTONIC, when it was noticed last */
 	struct keys keys;
 	struct macs macs;
+	uint64_t watchdog_ns; /* how long the service manager waits for a sign of life; 0: for ever */
+	uint64_t alive_ns; /* CLOCK_MONOTONIC, when one is due */
+	const char *told; /* the state that it knows, static; NULL: none yet */
 };
 
 static char complaint[512];
@@ -374,6 +379,21 @@ static int control_start(struct agent *a)
 	return err ? fail(options.path, strerror(-err)) : 0;
 }
 
+/* The service manager hears of another state, and, twice as often as it wants, that the loop turns. */
+static void service_run(struct agent *a, uint64_t now_ns)
+{
+	enum engine_state engine = agent_state(a->word, *a->beat, now_ns);
+	const char *state = engine == ENGINE_UNKNOWN ? "serving" : engine_name(engine);
+
+	if (!a->told || strcmp(state, a->told))
+		notify_send("STATUS=%s", state);
+	a->told = state;
+	if (!a->watchdog_ns || now_ns < a->alive_ns)
+		return;
+	a->alive_ns = now_ns + a->watchdog_ns / 2;
+	notify_send("WATCHDOG=1");
+}
+
 /* A signal has come. True: to end. SIGHUP: the key file may be another; a bad one was complained of, and the keys stay. */
 static bool signal_take(struct agent *a, int fd)
 {
@@ -397,6 +417,8 @@ static int loop(struct agent *a, const sigset_t *signals)
 		return fail("signalfd", strerror(errno));
 	fprintf(stderr, "shunt-agent: ready: %zu interfaces, %zu VIPs%s\n", a->config->n_interfaces, a->config->n_vips,
 		a->config->setup_vips ? " on the loopback" : "");
+	a->watchdog_ns = notify_watchdog_ns();
+	notify_send("READY=1");
 	do {
 		n = control_poll(a->control, fds + 1);
 		fds[0].revents = 0;
@@ -405,8 +427,10 @@ static int loop(struct agent *a, const sigset_t *signals)
 			control_run(a->control, fds + 1, n);
 		word_refresh(a);
 		attach_run(a->attach, now_ns());
+		service_run(a, now_ns());
 	} while (!fds[0].revents || !signal_take(a, fds[0].fd));
 	close(fds[0].fd);
+	notify_send("STOPPING=1");
 	return 0;
 }
 

@@ -31,6 +31,7 @@
 #include "shuntd/record.h"
 #include "shuntd/reload.h"
 #include "shuntd/rounds.h"
+#include "shuntd/service.h"
 #include "shuntd/shuntd.h"
 #include "shuntd/state.h"
 
@@ -144,6 +145,7 @@ static void on_period(void *arg)
 	backends_run(s);
 	probes_run(s);
 	rounds_run(s);
+	service_run(s);
 	record_run(s->record);
 	ledger_run(s->ledger);
 	clock_gettime(CLOCK_MONOTONIC, &now);
@@ -159,10 +161,12 @@ static void on_signal(void *arg)
 
 	if (read(s->signals, &signal, sizeof(signal)) != sizeof(signal))
 		return;
-	if (signal.ssi_signo == SIGHUP)
-		shuntd_reload_asked(s);
-	else
+	if (signal.ssi_signo != SIGHUP) {
 		s->ending = true;
+		return;
+	}
+	service_reloading(s);
+	shuntd_reload_asked(s);
 }
 
 /* Verdicts are taken first in each turn, whatever else is ready. */
@@ -198,11 +202,14 @@ static int loop_run(struct shuntd *s)
 	err = err ? err : loop_add(s->loop, dataplane_event_fd(s->dataplane), on_verdict, s);
 	err = err ? err : loop_add(s->loop, netlink_fd(s->netlink), on_netlink, s);
 	err = err ? err : loop_add(s->loop, control_fd(s->control), on_control, s);
+	if (!err)
+		service_ready(s);
 	while (!err && !s->ending) {
 		err = loop_turn(s->loop, more, on_turn, s);
 		more = journal_run(s->journal);
 		reload_run(s);
 	}
+	service_stopping();
 	return err ? fail("main loop", strerror(-err)) : 0;
 }
 

@@ -18,6 +18,7 @@
 #include "shuntd/ledger.h"
 #include "shuntd/netlink.h"
 #include "shuntd/prober.h"
+#include "shuntd/service.h"
 
 /* A pool as it runs. */
 struct pool_run {
@@ -133,6 +134,7 @@ struct shuntd {
 	bool reload_asked; /* by SIGHUP, meanwhile */
 	bool reload_force;
 	uint64_t reload_ns, reload_retry_ns; /* CLOCK_MONOTONIC: its begin; not to try again before */
+	struct service service; /* as the service manager knows it */
 	/* rounds.c */
 	struct pace pace; /* the interval in force, and what becomes of it */
 	uint64_t configured_interval_ns; /* that it was made from */
