@@ -17,6 +17,7 @@
 
 #include "page.h"
 #include "shuntd/answer.h"
+#include "shuntd/health.h"
 #include "shuntd/loop.h"
 #include "shuntd/metrics.h"
 
@@ -235,11 +236,12 @@ static enum MHD_Result metrics_answer(struct http *http, struct MHD_Connection *
 
 static enum MHD_Result health_answer(struct http *http, struct MHD_Connection *connection)
 {
-	static const char well[] = "well\n";
+	char why[256], text[300];
+	bool ill = shuntd_ill(http->shuntd, why, sizeof(why)) != NULL;
 
-	(void)http;
-	return respond(connection, MHD_HTTP_OK,
-		       response_make(well, strlen(well), MHD_RESPMEM_PERSISTENT, "text/plain; charset=utf-8"));
+	snprintf(text, sizeof(text), "%s\n", ill ? why : "well");
+	return respond(connection, ill ? MHD_HTTP_SERVICE_UNAVAILABLE : MHD_HTTP_OK,
+		       response_make(text, strlen(text), MHD_RESPMEM_MUST_COPY, "text/plain; charset=utf-8"));
 }
 
 static enum MHD_Result url_answer(struct http *http, struct MHD_Connection *connection, const char *url)

@@ -59,6 +59,8 @@ static const struct family {
 	{ OF_DAEMON, "shunt_uptime_seconds", GAUGE, "seconds", AS_IT_IS, "uptime_s", NULL,
 	  "Time since shuntd started." },
 	{ OF_DAEMON, "shunt_detector_info", GAUGE, NULL, INFO, NULL, "detector", "Who judges silence." },
+	{ OF_DAEMON, "shunt_ill", GAUGE, NULL, IS_THERE, "ill_because", NULL,
+	  "The balancer is not fit to have the VIPs." },
 	{ OF_DAEMON, "shunt_self_suspect", GAUGE, NULL, IS_THERE, "probe.suspect_since_ns", NULL,
 	  "All backends are silent and nobody bears witness: the balancer suspects itself." },
 	{ OF_DAEMON, "shunt_prober_interval_seconds", GAUGE, "seconds", FROM_US, "probe.interval_us", NULL,
