@@ -43,6 +43,7 @@ static const struct path {
 
 struct http_client {
 	int fd; /* -1: free */
+	bool is_cut; /* it ends when MHD notices */
 	uint64_t since_ns; /* CLOCK_MONOTONIC: its newest begin or end of a request */
 };
 
@@ -305,6 +306,30 @@ static void on_complete(void *arg, struct MHD_Connection *connection, void **see
 
 /* ---- clients ---- */
 
+static void client_cut(struct http_client *client, uint64_t now)
+{
+	shutdown(client->fd, SHUT_RDWR); /* MHD finds the connection ended */
+	client->is_cut = true;
+	client->since_ns = now;
+}
+
+/* Make room, before MHD accepts no more. */
+static void clients_displace(struct http *http)
+{
+	struct http_client *oldest = NULL;
+	int n = 0;
+
+	for (struct http_client *c = http->clients; c < http->clients + HTTP_CLIENTS_MAX; c++) {
+		if (c->fd < 0 || c->is_cut)
+			continue;
+		n++;
+		if (!oldest || c->since_ns < oldest->since_ns)
+			oldest = c;
+	}
+	if (n > HTTP_CLIENTS_MAX - HTTP_CLIENTS_SPARE)
+		client_cut(oldest, now_ns());
+}
+
 static void on_connection(void *arg, struct MHD_Connection *connection, void **context,
 			  enum MHD_ConnectionNotificationCode code)
 {
@@ -325,18 +350,17 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
 		return;
 	*client = (struct http_client){ .fd = info->connect_fd, .since_ns = now_ns() };
 	*context = client;
+	clients_displace(http);
 }
 
-/* Who sends nothing, a request byte by byte, or doesn't take its answer: MHD finds the connection ended. */
+/* Who sends nothing, a request byte by byte, or doesn't take its answer. */
 static void clients_cut(struct http *http, uint64_t now)
 {
 	for (int i = 0; i < HTTP_CLIENTS_MAX; i++) {
 		struct http_client *client = &http->clients[i];
 
-		if (client->fd >= 0 && now - client->since_ns > HTTP_PATIENCE_NS) {
-			shutdown(client->fd, SHUT_RDWR);
-			client->since_ns = now;
-		}
+		if (client->fd >= 0 && now - client->since_ns > HTTP_PATIENCE_NS)
+			client_cut(client, now);
 	}
 }
 
@@ -399,7 +423,7 @@ static int listener_open(const struct config_http *conf)
 	memcpy(&v6.sin6_addr, &conf->address, sizeof(v6.sin6_addr));
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
 	    bind(fd, is_v4 ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6, is_v4 ? sizeof(v4) : sizeof(v6)) ||
-	    listen(fd, HTTP_CLIENTS_MAX)) {
+	    listen(fd, SOMAXCONN)) {
 		err = -errno;
 		close(fd);
 		return err;

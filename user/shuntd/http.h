@@ -16,7 +16,8 @@
 
 #include "shuntd/shuntd.h"
 
-#define HTTP_CLIENTS_MAX 64 /* connections at a time, chosen; the next one waits */
+#define HTTP_CLIENTS_MAX 64 /* connections at a time, chosen */
+#define HTTP_CLIENTS_SPARE 8 /* kept free: one more takes the place of the one that was silent longest */
 #define HTTP_CLIENTS_PER_ADDRESS \
 	32 /* of one client's address, chosen: two browsers and some scrapers behind one proxy */
 #define HTTP_PATIENCE_NS \
