@@ -94,7 +94,7 @@ $(BUILD)/tests/unit/%: $(BUILD)/san/tests/unit/%.o $(patsubst %.c,$(BUILD)/san/%
 	$(call say,LD)
 	$(Q)$(CC) $(SAN) $^ -lcmocka -lyaml -ljansson -lm -o $@
 # The control socket has nothing of the kernel in it: its hostile clients are met here.
-$(BUILD)/tests/unit/control_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,control answer answer_config answer_flow answer_probe ledger ledger_file metrics shuntd)
+$(BUILD)/tests/unit/control_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,control answer answer_config answer_event answer_flow answer_probe ledger ledger_file metrics shuntd)
 # What makes a balancer ill, with the test's dataplane and clock.
 $(BUILD)/tests/unit/health_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,health ledger ledger_file shuntd)
 # Files, and backends that are only names.

@@ -21,7 +21,7 @@
  *                   slot it owns and that are looked up; draining: why, or null; deadline_us: until the rest is cut, or
  *                   null; drained: true when its draining is over; cut: flows that were reset at the deadline, or null;
  *                   hold_us: it is down and has to answer for so long before it is up; hold_left_us: what is left of
- *                   that, null while it doesn't answer
+ *                   that, null while it doesn't answer. Of the one that args name also: availability
  *   backend drain {name,state,live,draining,deadline_us,drained,cut,notes:["..."],text}
  *                                                     args {"name","within_ns":N}: what is left by then is reset. Not
  *                   waited for: `backend show` tells how it goes. notes: what is unusual about it
@@ -53,7 +53,18 @@
  *   stats metrics {text}                                             all figures as OpenMetrics 1.0
  *   slot show     [{pool,slots,backend,owner,heir}]: how many of its pool's slots a backend has    args {"pool"}
  *                   with args {"pool","slot":N}: {pool,slot,owner,heir,succession:[name, ...]}, owner first
- *   event show    [event], oldest first                              args {"from":N}: number N and later ones
+ *   pool show     [{name,slots,backends,up,draining,down,live,heirs_changed,rebuilt,rebuilt_ns,max_soft_eject_percent,
+ *                   availability}]                    args {"name"}
+ *                   backends, up, draining, down: how many, and in which state; live: open flows; heirs_changed: slots, by the
+ *                   newest change of the living; rebuilt: when its table was last swapped, also as rebuilt_ns, or null
+ *                   availability: {since,FIGURES}, since the record began; FIGURES: availability_percent,failures,mttf_us,
+ *                   mttr_us,up_us,down_us,drained_us,unknown_us, as shunt-event(8) defines them
+ *   event show    [event], oldest first               args {"from":N}: number N and later ones; {"since":"1h" or RFC 3339};
+ *                   {"object","name","what"}: those alone
+ *   event summary {since,window_us,pools:[{name,FIGURES}],backends:[{name,pool,state,FIGURES}],failovers:[{number,time,
+ *                   backend,verdict,pool,down,detector,fault_us,learnt_us,first_heir_us,flows_told,flows_reset,told_us,
+ *                   table_us,outage_us}]}             args {"since":"24h" or RFC 3339}: what is known of that time
+ *                   since, window_us: what it is about; failovers: of those events that `event show` has
  *   event monitor event, as they happen                              args {"from":N}: those that are kept first
  *                   event: {number,time,at_ns,boot,object,name,what,why,evidence:{...},text}
  *                   boot: the run of the kernel that at_ns is of, as in /proc/sys/kernel/random/boot_id

@@ -227,7 +227,34 @@ static struct {
 	char name[32];
 	uint32_t weight;
 	json_t *changes; /* of the next reload */
+	uint64_t window_ns; /* that figures were asked for */
 } told;
+
+/* Half of the time up, whatever the window, which is told. */
+int record_figures(struct record *record, uint64_t window_ns, struct record_figures *out)
+{
+	const struct availability half = { .time_ns = { [STANDING_UP] = 3000, [STANDING_DOWN] = 3000 },
+					   .failures = 2,
+					   .up_times_ns = 8000,
+					   .repairs = 1,
+					   .repairs_ns = 5000 };
+
+	(void)record;
+	told.window_ns = window_ns;
+	*out = (struct record_figures){ .backends = calloc(N_CROWD + 100, sizeof(half)),
+					.pools = calloc(N_CROWD, sizeof(half)),
+					.window_ns = 6000,
+					.since_ns = 1795244399000000000 };
+	for (size_t i = 0; i < N_CROWD; i++)
+		out->backends[i] = out->pools[i] = half;
+	return 0;
+}
+
+void record_figures_free(struct record_figures *figures)
+{
+	free(figures->backends);
+	free(figures->pools);
+}
 
 /* The journal's filter in short: what this file asks for. */
 bool flow_matches(const struct flow_filter *filter, const struct flow *flow)
@@ -640,6 +667,10 @@ static void every_key_of_the_contract_is_in_its_result(void **state)
 		  "pool slot owner heir succession" },
 		{ "{\"object\":\"event\",\"command\":\"show\"}",
 		  "number time at_ns boot object name what why evidence text" },
+		{ "{\"object\":\"event\",\"command\":\"summary\"}", "since window_us pools backends failovers" },
+		{ "{\"object\":\"pool\",\"command\":\"show\"}",
+		  "name slots backends up draining down live heirs_changed rebuilt rebuilt_ns max_soft_eject_percent "
+		  "availability" },
 		{ "{\"object\":\"flow\",\"command\":\"where\",\"args\":{\"source\":\"192.0.2.1:40000\",\"vip\":"
 		  "\"chat\"}}",
 		  "vip source slot owner heir backend why recorded" },
@@ -1936,6 +1967,77 @@ static void monitors_leave_room_for_others(void **state)
 		peer_close(&others[i]);
 }
 
+/* Numbers of the events that a filter leaves, as text. */
+static void assert_events(const char *args, const char *wanted)
+{
+	char request[256], got[256] = "";
+	json_t *reply, *event;
+	size_t i;
+
+	snprintf(request, sizeof(request), "{\"object\":\"event\",\"command\":\"show\",\"args\":%s}", args);
+	reply = ask(request);
+	json_array_foreach(json_object_get(reply, "result"), i, event)
+		snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s%d", i ? " " : "",
+			 (int)json_integer_value(json_object_get(event, "number")));
+	json_decref(reply);
+	assert_string_equal(got, wanted);
+}
+
+static void events_are_shown_by_object_name_what_number_and_time(void **state)
+{
+	struct timespec mono;
+	uint64_t now_ns;
+
+	(void)state;
+	clock_gettime(CLOCK_MONOTONIC, &mono);
+	now_ns = (uint64_t)mono.tv_sec * 1000000000 + (uint64_t)mono.tv_nsec;
+	ledger_add(rig.s.ledger, now_ns > 7200000000000 ? now_ns - 7200000000000 : 1, "backend", "gpu1", "down", NULL,
+		   NULL);
+	ledger_add(rig.s.ledger, 0, "backend", "gpu1", "up", NULL, NULL);
+	ledger_add(rig.s.ledger, 0, "backend", "gpu2", "down", NULL, NULL);
+	ledger_add(rig.s.ledger, 0, "pool", "gpu2", "gone", NULL, NULL);
+	assert_events("{}", "1 2 3 4");
+	assert_events("{\"object\":\"backend\"}", "1 2 3");
+	assert_events("{\"name\":\"gpu2\"}", "3 4");
+	assert_events("{\"what\":\"down\",\"from\":2}", "3");
+	assert_events("{\"since\":\"3\"}", "3 4");
+	assert_events("{\"since\":\"1ms\",\"what\":\"nothing\"}", "");
+	if (now_ns > 7200000000000) /* else this machine has not been up for so long */
+		assert_events("{\"since\":\"1h\"}", "2 3 4");
+	assert_events("{\"since\":\"2001-02-03T04:05:06Z\"}", "1 2 3 4");
+	assert_events("{\"since\":\"2101-02-03T04:05:06Z\"}", "");
+	assert_refused("{\"object\":\"event\",\"command\":\"show\",\"args\":{\"since\":\"yesterday\"}}", CONTROL_MISUSE,
+		       "not 'yesterday'");
+}
+
+/* The one event that tells of the failover comes before the backend is back. */
+static void a_summary_tells_how_long_who_failed_over_was_away(void **state)
+{
+	json_t *reply, *failovers, *pool;
+
+	(void)state;
+	ledger_add(rig.s.ledger, 0, "backend", "gpu1", "failover", "silent", json_pack("{s:n}", "outage_us"));
+	ledger_add(rig.s.ledger, 0, "backend", "gpu2", "failover", "dead", json_pack("{s:n}", "outage_us"));
+	ledger_add(rig.s.ledger, 0, "backend", "gpu1", "up", NULL, json_pack("{s:i}", "outage_us", 7));
+	ledger_add(rig.s.ledger, 0, "backend", "gpu2", "down", NULL, NULL);
+	ledger_add(rig.s.ledger, 0, "backend", "gpu2", "up", NULL, json_pack("{s:i}", "outage_us", 8));
+	reply = ask("{\"object\":\"event\",\"command\":\"summary\",\"args\":{\"since\":\"24h\"}}");
+	assert_int_equal(told.window_ns, 86400000000000);
+	failovers = json_object_get(json_object_get(reply, "result"), "failovers");
+	assert_int_equal(json_array_size(failovers), 2);
+	assert_int_equal(json_integer_value(json_object_get(json_array_get(failovers, 0), "outage_us")), 7);
+	assert_true(json_is_null(json_object_get(json_array_get(failovers, 1), "outage_us")));
+	pool = json_array_get(json_object_get(json_object_get(reply, "result"), "pools"), 0);
+	assert_float_equal(json_real_value(json_object_get(pool, "availability_percent")), 50, 0);
+	assert_int_equal(json_integer_value(json_object_get(pool, "mttf_us")), 4);
+	assert_int_equal(json_integer_value(json_object_get(pool, "mttr_us")), 5);
+	json_decref(reply);
+	json_decref(ask("{\"object\":\"event\",\"command\":\"summary\"}"));
+	assert_true(told.window_ns == UINT64_MAX);
+	assert_refused("{\"object\":\"pool\",\"command\":\"show\",\"args\":{\"name\":\"none\"}}", CONTROL_REFUSED,
+		       "there is no pool 'none'");
+}
+
 static void ledger_keeps_the_newest_events_in_order(void **state)
 {
 	uint64_t next;
@@ -2136,6 +2238,8 @@ int main(void)
 		RIG_TEST(monitor_gets_events_as_they_happen),
 		RIG_TEST(monitor_that_does_not_read_is_cut_off_and_the_others_are_not),
 		RIG_TEST(monitors_leave_room_for_others),
+		RIG_TEST(events_are_shown_by_object_name_what_number_and_time),
+		RIG_TEST(a_summary_tells_how_long_who_failed_over_was_away),
 		RIG_TEST(ledger_keeps_the_newest_events_in_order),
 		RIG_TEST(event_reads_as_a_log_line_and_carries_the_time_of_the_thing_itself),
 		RIG_TEST(socket_is_for_root_and_the_group_and_its_directory_is_made),

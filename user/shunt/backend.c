@@ -53,6 +53,11 @@ static const struct column details[] = {
 	{ "packets", "packets", 0 },
 	{ "bytes", "bytes", 0 },
 	{ "new_flows", "new flows", 0 },
+	{ "availability.availability_percent", "available", UNIT_PERCENT },
+	{ "availability.failures", "failures", UNIT_COUNT },
+	{ "availability.mttf_us", "MTTF", UNIT_US },
+	{ "availability.mttr_us", "MTTR", UNIT_US },
+	{ "availability.since", "all that since", 0 },
 	{ NULL, NULL, 0 },
 };
 

@@ -73,6 +73,9 @@ static void number_format(char *text, size_t size, double value, enum unit unit)
 		age_s = (double)t.tv_sec + (double)t.tv_nsec / 1e9 - value / 1e9;
 		duration_format_s(text, size, age_s > 0 ? age_s : 0);
 		break;
+	case UNIT_PERCENT:
+		snprintf(text, size, "%.3f%%", (double)(int64_t)(value * 1000) / 1000);
+		break;
 	case UNIT_PERMILLE:
 		snprintf(text, size, "%.1f%%", value / 10);
 		break;

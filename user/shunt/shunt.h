@@ -70,8 +70,8 @@ struct object {
 	const struct command *commands; /* the first is what a bare object means, if it needs no arguments */
 };
 
-extern const struct object vip_object, backend_object, probe_object, stats_object, slot_object, event_object,
-	flow_object, config_object, top_object;
+extern const struct object vip_object, backend_object, pool_object, probe_object, stats_object, slot_object,
+	event_object, flow_object, config_object, top_object;
 
 extern const struct object *const objects[]; /* main.c; ends with NULL */
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * answer.c - what each request is answered: one function a command, found through the table at the end. Those about
- * flows, probes and the configuration are in answer_flow.c, answer_probe.c and answer_config.c.
+ * flows, probes, the configuration, events and pools are in answer_flow.c, answer_probe.c, answer_config.c and
+ * answer_event.c.
  *
  * Reads the controller's state and the shared memory; what changes anything is done elsewhere, and asked of here. Called
  * by control.c from the main loop, which it must not keep: nothing here waits, and what is long is answered in pages.
@@ -266,9 +267,16 @@ json_t *backends_json(struct request *r, json_t *(*json)(const struct shuntd *, 
 	return refuse_unknown(r, "backend", name);
 }
 
+/* Availability takes a look at the whole record: of the one that args name only. */
 static json_t *backend_show(struct request *r)
 {
-	return backends_json(r, backend_json);
+	const char *name = arg_string(r, "name");
+	json_t *list = backends_json(r, backend_json);
+	const struct backend_run *b = name && list ? backend_find(r->shuntd, name) : NULL;
+
+	if (b)
+		json_object_set_new(json_array_get(list, 0), "availability", backend_availability(r->shuntd, b));
+	return list;
 }
 
 /* The backend that args name, or NULL and the refusal. */
@@ -536,30 +544,6 @@ static json_t *slot_show(struct request *r)
 	return refuse_unknown(r, "pool", name);
 }
 
-/* ---- event ---- */
-
-static uint64_t arg_from(const struct request *r, uint64_t otherwise)
-{
-	const json_t *from = json_object_get(r->args, "from");
-
-	return from && json_integer_value(from) > 0 ? (uint64_t)json_integer_value(from) : otherwise;
-}
-
-static json_t *event_show(struct request *r)
-{
-	return ledger_since(r->shuntd->ledger, arg_from(r, 1), NULL);
-}
-
-static json_t *event_monitor(struct request *r)
-{
-	uint64_t next;
-
-	json_decref(ledger_since(r->shuntd->ledger, UINT64_MAX, &next));
-	r->monitor = true;
-	r->monitor_from = arg_from(r, next);
-	return NULL;
-}
-
 /* ---- the table ---- */
 
 struct argument {
@@ -589,7 +573,17 @@ static const struct command {
 	{ "stats", "show", false, stats_show, { { NULL, 0 } } },
 	{ "stats", "metrics", false, stats_metrics, { { NULL, 0 } } },
 	{ "slot", "show", false, slot_show, { { "pool", JSON_STRING }, { "slot", JSON_INTEGER } } },
-	{ "event", "show", false, event_show, { { "from", JSON_INTEGER } } },
+	{ "pool", "show", false, pool_show, { { "name", JSON_STRING } } },
+	{ "event",
+	  "show",
+	  false,
+	  event_show,
+	  { { "since", JSON_STRING },
+	    { "from", JSON_INTEGER },
+	    { "object", JSON_STRING },
+	    { "name", JSON_STRING },
+	    { "what", JSON_STRING } } },
+	{ "event", "summary", false, event_summary, { { "since", JSON_STRING } } },
 	{ "event", "monitor", false, event_monitor, { { "from", JSON_INTEGER } } },
 	{ "flow", "where", false, flow_where, { { "source", JSON_STRING }, { "vip", JSON_STRING } } },
 	{ "flow", "show", false, flow_show, { FILTER_ARGUMENTS, { "limit", JSON_INTEGER }, { "from", JSON_INTEGER } } },

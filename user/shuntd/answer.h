@@ -69,11 +69,18 @@ bool backend_is_up(const void *shuntd, uint16_t id);
 const char *backend_name(const struct shuntd *shuntd, uint16_t id); /* NULL for id 0 and for ids that nobody has */
 const char *on_failure_name(enum on_failure on_failure);
 
+json_t *backend_availability(const struct shuntd *shuntd,
+			     const struct backend_run *backend); /* since the record began */
+
 json_t *config_show(struct request *request);
 json_t *config_reload(struct request *request);
 json_t *config_apply(struct request *request);
 json_t *config_diff(struct request *request);
 json_t *probe_show(struct request *request);
+json_t *pool_show(struct request *request);
+json_t *event_show(struct request *request);
+json_t *event_monitor(struct request *request);
+json_t *event_summary(struct request *request);
 json_t *stats_metrics(struct request *request); /* metrics.c */
 json_t *flow_where(struct request *request);
 json_t *flow_show(struct request *request);

@@ -94,6 +94,7 @@ void pools_swap(struct shuntd *s)
 		ledger_add(s->ledger, at, "pool", pool->name, "table rebuilt", "the living changed",
 			   json_pack("{s:I, s:I}", "heirs_changed", (json_int_t)pool->heirs_changed, "build_us",
 				     (json_int_t)(pool->build_ns / 1000)));
+		pool->heirs_swapped = pool->heirs_changed;
 		pool->heirs_changed = 0;
 		pool->build_ns = 0;
 	}
@@ -282,7 +283,7 @@ int pool_rebuild(struct shuntd *s, struct pool_run *pool, uint32_t n_slots)
 	if (err)
 		goto out;
 	pool->table = table;
-	pool->heirs_changed = 0;
+	pool->heirs_swapped = pool->heirs_changed = 0;
 	pool->build_ns = 0;
 	pool->rebuilt_ns = now_ns();
 	ledger_add(s->ledger, 0, "pool", pool->name, "table rebuilt", "the configuration changed",

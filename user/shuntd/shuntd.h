@@ -35,6 +35,7 @@ struct pool_run {
 	struct table *table;
 	uint32_t heirs_changed; /* slots, since the newest table swap */
 	uint64_t build_ns; /* time it took to find them */
+	uint32_t heirs_swapped; /* slots whose heir became another by the newest table swap */
 	uint64_t rebuilt_ns; /* CLOCK_MONOTONIC of the newest table swap */
 };
 
