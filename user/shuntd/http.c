@@ -52,6 +52,7 @@ struct http {
 	struct MHD_Daemon *daemon;
 	int epoll_fd, timer_fd; /* the first is MHD's */
 	struct http_client clients[HTTP_CLIENTS_MAX];
+	uint64_t looked_ns; /* CLOCK_MONOTONIC: the newest look at who is slow, and at what is kept */
 	struct MHD_Response *page;
 	struct kept {
 		struct MHD_Response *response; /* NULL: none */
@@ -379,8 +380,13 @@ static void http_run(struct http *http)
 {
 	struct itimerspec at = { 0 };
 	MHD_UNSIGNED_LONG_LONG wait_ms;
-	uint64_t soon_ns = PERIOD_NS;
+	uint64_t soon_ns = PERIOD_NS, now = now_ns();
 
+	if (now - http->looked_ns >= PERIOD_NS) {
+		http->looked_ns = now;
+		clients_cut(http, now);
+		answers_drop(http, now);
+	}
 	metrics_go_on(http);
 	MHD_run(http->daemon);
 	if (http->making || (MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES && !wait_ms))
@@ -398,13 +404,10 @@ static void on_socket(void *arg)
 static void on_timer(void *arg)
 {
 	struct http *http = arg;
-	uint64_t now = now_ns(), expirations;
+	uint64_t expirations;
 
-	if (read(http->timer_fd, &expirations, sizeof(expirations)) != sizeof(expirations))
-		return;
-	clients_cut(http, now);
-	answers_drop(http, now);
-	http_run(http);
+	if (read(http->timer_fd, &expirations, sizeof(expirations)) == sizeof(expirations))
+		http_run(http);
 }
 
 /* ---- the socket ---- */
