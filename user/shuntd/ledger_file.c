@@ -64,7 +64,7 @@ static int file_open(struct ledger_file *f)
 
 	if (f->fd >= 0)
 		return 0;
-	if (mkdir(f->directory, 0755) && errno != EEXIST)
+	if (mkdir(f->directory, 0750) && errno != EEXIST)
 		return -errno;
 	f->fd = open(f->path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
 	if (f->fd < 0 || fstat(f->fd, &st))

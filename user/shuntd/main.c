@@ -148,6 +148,7 @@ static void on_period(void *arg)
 	service_run(s);
 	record_run(s->record);
 	ledger_run(s->ledger);
+	state_run(s->state);
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	now_ns = (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
 	health_run(s->health, now_ns);
