@@ -7,8 +7,8 @@ import threading
 
 
 class Script:
-    """`answer` gets a request and returns {"result": ...}, {"error": ...}, bytes to send as they are, or None: then nothing
-    is sent, and the client may wait. Keeps the requests."""
+    """`answer` gets a request and returns {"result": ...}, {"error": ...}, bytes to send as they are, a function that sends to
+    the client what it likes, or None: then nothing is sent, and the client may wait. Keeps the requests."""
 
     def __init__(self, path, answer):
         self.path, self.answer, self.requests = str(path), answer, []
@@ -43,7 +43,10 @@ class Script:
                 silent.append(client)
                 continue
             try:
-                client.sendall(answer if isinstance(answer, bytes) else json.dumps(answer).encode() + b"\n")
+                if callable(answer):
+                    answer(client)
+                else:
+                    client.sendall(answer if isinstance(answer, bytes) else json.dumps(answer).encode() + b"\n")
             except OSError:
                 pass  # it has gone
             client.close()

@@ -88,20 +88,6 @@ def scripted(place):
 
 # ---- without a daemon ----
 
-def test_help_is_there_at_each_level():
-    top = shunt("help")
-    assert top.returncode == 0 and shunt("-h").stdout == top.stdout
-    objects = [line.split()[0] for line in top.stdout.splitlines() if line.startswith("  ") and ":" in line]
-    assert len(objects) == 8
-    for name in objects:
-        page = shunt(name, "help")
-        assert page.returncode == 0 and page.stdout == shunt("help", name).stdout == shunt(name, "-h").stdout
-        commands = [line.split()[2] for line in page.stdout.splitlines() if line.startswith("  shunt ")]
-        assert commands
-        for command in commands:
-            assert shunt(name, command, "-h").stdout.splitlines()[0].startswith(f"  shunt {name} {command}")
-
-
 @pytest.mark.parametrize("argv, words", [
     (["cow"], "'cow'"), (["s"], "'slot' or 'stats'"), (["backend", "milk"], "'milk'"), (["backend", "show", "a", "b"], "usage"),
     (["flow", "where"], "usage: shunt flow where SOURCE:PORT VIP"), (["--what"], "'--what'"), (["-x", "vip"], "'-x'"),

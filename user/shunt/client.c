@@ -7,10 +7,21 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
+
+#define REPLY_MAX (256u << 20) /* bytes, chosen: ten times what a full balancer answers */
+
+/* The connection, and what came of the reply that is being read. */
+struct connection {
+	int fd;
+	char *bytes; /* to be freed */
+	size_t n, size;
+};
 
 static int connect_complain(const struct call *call, int err)
 {
@@ -23,8 +34,10 @@ static int connect_complain(const struct call *call, int err)
 	case ECONNREFUSED:
 		return complain(call, CONTROL_REFUSED, "shuntd is not running: nobody answers on %s", call->socket);
 	case EACCES:
-		if (!stat(call->socket, &st))
-			group = getgrgid(st.st_gid);
+		if (stat(call->socket, &st))
+			return complain(call, CONTROL_REFUSED, "no permission for %s: its directory is closed to you",
+					call->socket);
+		group = getgrgid(st.st_gid);
 		if (group && st.st_gid != 0)
 			return complain(call, CONTROL_REFUSED, "no permission for %s: it is for root and group %s",
 					call->socket, group->gr_name);
@@ -36,8 +49,9 @@ static int connect_complain(const struct call *call, int err)
 	}
 }
 
-/* Connect, send the request. 0 and a stream to read from, or the exit status. Takes over args. */
-static int request_send(const struct call *call, const char *object, const char *command, json_t *args, FILE **stream)
+/* Connect, send the request. 0, and the connection is to be closed; or the exit status. Takes over args. */
+static int request_send(const struct call *call, const char *object, const char *command, json_t *args,
+			struct connection *connection)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct timeval patience = { .tv_sec = call->patience_ms / 1000, .tv_usec = call->patience_ms % 1000 * 1000 };
@@ -60,8 +74,7 @@ static int request_send(const struct call *call, const char *object, const char 
 	}
 	memcpy(address.sun_path, call->socket, strlen(call->socket));
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) ||
-	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) ||
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) ||
 	    connect(fd, (struct sockaddr *)&address, sizeof(address))) {
 		code = connect_complain(call, errno);
 		goto out;
@@ -75,11 +88,8 @@ static int request_send(const struct call *call, const char *object, const char 
 		}
 		sent += (size_t)n;
 	}
-	*stream = fdopen(fd, "r");
-	if (*stream)
-		fd = -1;
-	else
-		code = complain(call, CONTROL_REFUSED, "%s", strerror(errno));
+	*connection = (struct connection){ .fd = fd };
+	fd = -1;
 out:
 	if (fd >= 0)
 		close(fd);
@@ -87,31 +97,100 @@ out:
 	return code;
 }
 
-/* The next reply's result, borrowed from *reply (to be released), or NULL and *code. */
-static json_t *reply_read(const struct call *call, FILE *stream, json_t **reply, int *code)
+static void connection_close(struct connection *connection)
+{
+	close(connection->fd);
+	free(connection->bytes);
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+}
+
+/* Read what there is, for which to wait until then (-1: for ever). How much it was, 0 at the end, or -errno. */
+static ssize_t bytes_read(struct connection *c, int64_t until_ms)
+{
+	struct pollfd readable = { .fd = c->fd, .events = POLLIN };
+	int64_t left_ms;
+	char *more;
+	ssize_t n;
+
+	if (c->n == c->size) {
+		if (c->size >= REPLY_MAX)
+			return -EMSGSIZE;
+		more = realloc(c->bytes, c->size ? 2 * c->size : 65536);
+		if (!more)
+			return -ENOMEM;
+		c->bytes = more;
+		c->size = c->size ? 2 * c->size : 65536;
+	}
+	do {
+		left_ms = until_ms - now_ms();
+		n = poll(&readable, 1, until_ms < 0 ? -1 : left_ms > 0 ? (int)left_ms : 0);
+	} while (n < 0 && errno == EINTR); /* whoever asks looks at his signals afterwards */
+	if (n == 0)
+		return -EAGAIN;
+	if (n > 0)
+		n = recv(c->fd, c->bytes + c->n, c->size - c->n, 0);
+	if (n < 0)
+		return -errno;
+	c->n += (size_t)n;
+	return n;
+}
+
+/* The next line of the daemon's, parsed. 0 and an object or NULL, if it is none; or -errno, -ENODATA: there is no more. */
+static int line_read(struct connection *c, int64_t until_ms, json_t **line)
+{
+	char *end = c->n ? memchr(c->bytes, '\n', c->n) : NULL;
+
+	while (!end) {
+		size_t before = c->n;
+		ssize_t n = bytes_read(c, until_ms);
+
+		if (n < 0)
+			return (int)n;
+		if (n == 0)
+			return -ENODATA;
+		end = memchr(c->bytes + before, '\n', (size_t)n);
+	}
+	*line = json_loadb(c->bytes, (size_t)(end - c->bytes), 0, NULL);
+	c->n -= (size_t)(end + 1 - c->bytes);
+	memmove(c->bytes, end + 1, c->n);
+	return 0;
+}
+
+/* The next reply's result, borrowed from *reply (to be released), or NULL and *code. Waits as long as the call does, or for ever. */
+static json_t *reply_read(const struct call *call, struct connection *connection, bool forever, json_t **reply,
+			  int *code)
 {
 	json_t *result, *error;
-	char *line = NULL;
-	size_t size = 0;
-	ssize_t length;
+	int err;
 
-	errno = 0;
-	length = getline(&line, &size, stream);
-	*reply = length > 0 ? json_loadb(line, (size_t)length, 0, NULL) : NULL;
-	free(line);
+	*reply = NULL;
+	err = line_read(connection, forever ? -1 : now_ms() + call->patience_ms, reply);
 	result = json_object_get(*reply, "result");
 	error = json_object_get(*reply, "error");
 	if (result)
 		return result;
 	if (json_is_string(error)) {
 		*code = (int)json_integer_value(json_object_get(*reply, "code"));
-		if (*code == CONTROL_DONE)
+		if (*code != CONTROL_REFUSED && *code != CONTROL_MISUSE)
 			*code = CONTROL_REFUSED;
 		complain(call, *code, "%s", json_string_value(error));
-	} else if (length < 0 && errno == EAGAIN) {
-		*code = complain(call, CONTROL_REFUSED, "shuntd does not answer on %s", call->socket);
-	} else if (length < 0) {
+	} else if (err == -EAGAIN) {
+		*code = complain(call, CONTROL_REFUSED, "shuntd does not answer on %s: for %u s nothing whole came",
+				 call->socket, call->patience_ms / 1000);
+	} else if (err == -EMSGSIZE) {
+		*code = complain(call, CONTROL_REFUSED, "shuntd's answer has no end: is it shuntd that listens on %s?",
+				 call->socket);
+	} else if (err == -ENODATA || err == -ECONNRESET) {
 		*code = complain(call, CONTROL_REFUSED, "shuntd closed the connection");
+	} else if (err) {
+		*code = complain(call, CONTROL_REFUSED, "cannot read shuntd's answer: %s", strerror(-err));
 	} else {
 		*code = complain(call, CONTROL_REFUSED, "shuntd's answer makes no sense: is it of another version?");
 	}
@@ -120,15 +199,15 @@ static json_t *reply_read(const struct call *call, FILE *stream, json_t **reply,
 
 int request_ask(const struct call *call, const char *object, const char *command, json_t *args, json_t **result)
 {
+	struct connection connection;
 	json_t *reply;
-	FILE *stream;
-	int code = request_send(call, object, command, args, &stream);
+	int code = request_send(call, object, command, args, &connection);
 
 	if (code)
 		return code;
-	*result = json_incref(reply_read(call, stream, &reply, &code));
+	*result = json_incref(reply_read(call, &connection, false, &reply, &code));
 	json_decref(reply);
-	fclose(stream);
+	connection_close(&connection);
 	return code;
 }
 
@@ -148,15 +227,13 @@ int request_show(const struct call *call, const char *object, const char *comman
 int request_follow(const struct call *call, const char *object, const char *command, json_t *args,
 		   const struct view *view)
 {
-	struct timeval forever = { 0 };
+	struct connection connection;
 	json_t *reply, *result;
-	FILE *stream;
-	int code = request_send(call, object, command, args, &stream);
+	int code = request_send(call, object, command, args, &connection);
 
 	if (code)
 		return code;
-	setsockopt(fileno(stream), SOL_SOCKET, SO_RCVTIMEO, &forever, sizeof(forever));
-	while ((result = reply_read(call, stream, &reply, &code))) {
+	while ((result = reply_read(call, &connection, true, &reply, &code))) {
 		call->out->item(result, view);
 		json_decref(reply);
 		if (ferror(stdout))
@@ -164,6 +241,6 @@ int request_follow(const struct call *call, const char *object, const char *comm
 	}
 	if (!result)
 		json_decref(reply);
-	fclose(stream);
+	connection_close(&connection);
 	return code;
 }

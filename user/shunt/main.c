@@ -6,6 +6,7 @@
 #include "shunt/shunt.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdarg.h>
 
@@ -49,6 +50,7 @@ int complain(const struct call *call, enum control_code code, const char *format
 /* What the options of a line say. */
 struct line {
 	bool help;
+	bool of_program; /* -j, -p, -s or -b */
 	const char *batch; /* NULL: none */
 	struct option_word *words; /* those that are words of a command's arguments: `--wait` is `wait` */
 	int n_words;
@@ -144,6 +146,7 @@ static int options_parse(struct call *call, int *argc, char ***argv, struct line
 			lacks_value = option == ':' ? number : -1;
 			continue;
 		}
+		line->of_program |= all.letter[number] && strchr("jpsb", all.letter[number]);
 		switch (all.letter[number]) {
 		case 'j':
 			if (call->out != &out_json_pretty)
@@ -259,7 +262,7 @@ static int words_run(struct call *call, int argc, char **argv, const struct line
 static int argv_run(struct call *call, int argc, char **argv)
 {
 	struct line line = { .words = calloc((size_t)argc + 1, sizeof(*line.words)) };
-	const struct call before = *call;
+	const struct output *out = call->out;
 	int code;
 
 	if (!line.words)
@@ -267,8 +270,8 @@ static int argv_run(struct call *call, int argc, char **argv)
 	code = options_parse(call, &argc, &argv, &line);
 	if (!code && !are_utf8(argc, argv, &line))
 		code = complain(call, CONTROL_MISUSE, "an argument is not UTF-8");
-	if (!code && call->batch && (line.batch || call->out != before.out || call->socket != before.socket)) {
-		call->out = before.out;
+	if (!code && call->batch && line.of_program) {
+		call->out = out;
 		code = complain(call, CONTROL_MISUSE, "-j, -p, -s and -b are for the batch as a whole");
 	}
 	if (!code && line.batch && (argc || line.n_words))
@@ -286,6 +289,14 @@ int line_run(struct call *call, int argc, char **argv)
 	return argv_run(&own, argc, argv);
 }
 
+/* So that no socket takes the place of a standard stream that is closed: what is meant for that fails, as it would have. */
+static void streams_hold(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			(void)!open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+}
+
 int main(int argc, char **argv)
 {
 	const char *socket = getenv("SHUNT_SOCKET");
@@ -294,6 +305,7 @@ int main(int argc, char **argv)
 			     .patience_ms = PATIENCE_MS };
 	int code;
 
+	streams_hold();
 	if (argc > 1 && !strcmp(argv[1], "--complete")) {
 		complete(&call, argc - 2, argv + 2);
 		return CONTROL_DONE;
