@@ -18,6 +18,7 @@ say = $(if $(V),,@printf "  %-5s %s\n" $(1) $@)
 
 CORE := $(wildcard user/core/*.c)
 COMMON := $(wildcard user/common/*.c)
+COMMON_PURE := $(filter-out %/pins.c,$(COMMON)) # without libbpf
 SHUNTD := $(wildcard user/shuntd/*.c)
 AGENT := $(wildcard user/agent/*.c)
 SHUNT := $(wildcard user/shunt/*.c)
@@ -89,7 +90,7 @@ $(BUILD)/san/%.o: %.c | $(BUILD)/.deps-check
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(CC) $(CFLAGS) $(SAN) -MMD -MP -c $< -o $@
-$(BUILD)/tests/unit/%: $(BUILD)/san/tests/unit/%.o $(patsubst %.c,$(BUILD)/san/%.o,$(COMMON) $(CORE))
+$(BUILD)/tests/unit/%: $(BUILD)/san/tests/unit/%.o $(patsubst %.c,$(BUILD)/san/%.o,$(COMMON_PURE) $(CORE))
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(SAN) $^ -lcmocka -lyaml -ljansson -lm -o $@

@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "agent/pins.h"
+#include "common/pins.h"
 
 struct attach;
 

@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-#include "agent/pins.h"
+#include "common/pins.h"
 #include "shunt/agent.h"
 
 struct before {

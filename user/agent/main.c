@@ -31,7 +31,7 @@
 #include "agent/health.h"
 #include "agent/keys.h"
 #include "agent/macs.h"
-#include "agent/pins.h"
+#include "common/pins.h"
 #include "agent/vips.h"
 #include "agent/watch.h"
 #include "common/notify.h"
@@ -469,8 +469,9 @@ static int run(struct agent *a)
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 	if (getrandom(&incarnation, sizeof(incarnation), 0) != sizeof(incarnation))
 		return fail("getrandom", strerror(errno));
-	if (pins_open(&a->pins, a->config->pin, incarnation))
+	if (pins_open(&a->pins, a->config->pin))
 		return fail(a->config->pin, "another shunt-agent has this directory, expected one of its own in 'pin'");
+	pins_run(&a->pins, incarnation);
 	before_open(&a->before, &a->pins);
 	if (!privileges_have(PRIVILEGE(PERFMON)))
 		return fail("not allowed to load BPF programs that add to pointers", "CAP_PERFMON is needed");
@@ -544,10 +545,12 @@ int main(int argc, char **argv)
 						 { "deadline", required_argument, NULL, 'd' },
 						 { "help", no_argument, NULL, 'h' },
 						 { 0 } };
-	struct agent a = { .config_path = AGENT_CONFIG,
-			   .beat_socket = { .fd = -1 },
-			   .pins = { .fd = -1 },
-			   .before = { .watched_fd = -1 } };
+	struct agent a = {
+		.config_path = AGENT_CONFIG,
+		.beat_socket = { .fd = -1 },
+		.pins = { .program = "shunt-agent", .loss = "this host falls silent if the agent is killed", .fd = -1 },
+		.before = { .watched_fd = -1 }
+	};
 	struct drain_options drain = { 0 };
 	const char *deadline = NULL;
 	int option, err = 0, mode = 'f';

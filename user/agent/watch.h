@@ -16,7 +16,7 @@
 #include <stdio.h>
 
 #include "agent/before.h"
-#include "agent/pins.h"
+#include "common/pins.h"
 #include "core/config.h"
 #include "shunt/agent.h"
 

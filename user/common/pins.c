@@ -2,7 +2,7 @@
 /*
  * pins.c - see pins.h.
  */
-#include "agent/pins.h"
+#include "common/pins.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -33,8 +33,7 @@ __attribute__((format(printf, 2, 3))) static void complain(struct pins *p, const
 	vsnprintf(p->why, sizeof(p->why), format, args);
 	va_end(args);
 	if (first)
-		fprintf(stderr, "shunt-agent: not pinned, so this host falls silent if the agent is killed: %s\n",
-			p->why);
+		fprintf(stderr, "%s: not pinned, so %s: %s\n", p->program, p->loss, p->why);
 }
 
 /* Whether a directory, or what it would be made in, is in a bpffs. */
@@ -88,14 +87,26 @@ out:
 	return err;
 }
 
-int pins_open(struct pins *p, const char *directory, uint32_t run)
+void pins_run(struct pins *p, uint32_t run)
+{
+	snprintf(p->run, sizeof(p->run), "%08x", run);
+}
+
+int pins_look(struct pins *p, const char *directory)
+{
+	*p = (struct pins){ .read_only = true };
+	snprintf(p->directory, sizeof(p->directory), "%s", directory);
+	p->fd = open(p->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return p->fd < 0 ? -errno : 0;
+}
+
+int pins_open(struct pins *p, const char *directory)
 {
 	const struct timespec period = { .tv_nsec = OPEN_PERIOD_NS };
 	int err;
 
-	*p = (struct pins){ .fd = -1 };
+	*p = (struct pins){ .program = p->program, .loss = p->loss, .fd = -1 };
 	snprintf(p->directory, sizeof(p->directory), "%s", directory);
-	snprintf(p->run, sizeof(p->run), "%08x", run);
 	if (!*directory) {
 		snprintf(p->why, sizeof(p->why), "the configuration says 'pin: none'");
 		return 0;
@@ -121,9 +132,23 @@ const char *pins_path(const struct pins *p, const char *name, char path[PINS_PAT
 
 int pins_get(const struct pins *p, const char *name)
 {
+	LIBBPF_OPTS(bpf_obj_get_opts, opts, .file_flags = p->read_only ? BPF_F_RDONLY : 0);
 	char path[PINS_PATH_MAX];
 
-	return p->fd < 0 ? -ENOENT : bpf_obj_get(pins_path(p, name, path));
+	return p->fd < 0 ? -ENOENT : bpf_obj_get_opts(pins_path(p, name, path), &opts);
+}
+
+static const char *name_with_run(const struct pins *p, const char *name, char with_run[PIN_NAME_MAX])
+{
+	snprintf(with_run, PIN_NAME_MAX, "%.22s-%s", name, p->run);
+	return with_run;
+}
+
+int pins_get_run(const struct pins *p, const char *name)
+{
+	char with_run[PIN_NAME_MAX];
+
+	return pins_get(p, name_with_run(p, name, with_run));
 }
 
 static bool is_own(const struct pins *p, const char *name)
@@ -138,6 +163,13 @@ void pins_own(struct pins *p, const char *name)
 {
 	if (p->fd >= 0 && !is_own(p, name) && p->n_own < PINS_MAX)
 		snprintf(p->own[p->n_own++], PIN_NAME_MAX, "%s", name);
+}
+
+void pins_own_run(struct pins *p, const char *name)
+{
+	char with_run[PIN_NAME_MAX];
+
+	pins_own(p, name_with_run(p, name, with_run));
 }
 
 void pins_put(struct pins *p, const char *name, int fd)
@@ -159,8 +191,7 @@ void pins_put_run(struct pins *p, const char *name, int fd)
 {
 	char with_run[PIN_NAME_MAX];
 
-	snprintf(with_run, sizeof(with_run), "%.22s-%s", name, p->run);
-	pins_put(p, with_run, fd);
+	pins_put(p, name_with_run(p, name, with_run), fd);
 }
 
 void pins_remove(struct pins *p, const char *name)
@@ -185,13 +216,47 @@ void pins_sweep(struct pins *p)
 		closedir(d);
 }
 
+uint32_t pins_newest(const struct pins *p, const char *name, uint32_t below)
+{
+	struct dirent *entry;
+	DIR *d = p->fd < 0 ? NULL : opendir(p->directory);
+	size_t length = strlen(name);
+	uint32_t newest = 0;
+
+	while (d && (entry = readdir(d))) {
+		const char *run = entry->d_name + length + 1;
+		unsigned long number;
+		char *end;
+
+		if (strncmp(entry->d_name, name, length) || entry->d_name[length] != '-')
+			continue;
+		number = strtoul(run, &end, 16);
+		if (strlen(run) == 8 && !*end && number < below && number > newest)
+			newest = (uint32_t)number;
+	}
+	if (d)
+		closedir(d);
+	return newest;
+}
+
+void pins_remove_all(struct pins *p)
+{
+	while (p->n_own)
+		unlinkat(p->fd, p->own[--p->n_own], 0);
+}
+
+void pins_leave(struct pins *p)
+{
+	if (p->fd >= 0)
+		close(p->fd);
+	p->fd = -1;
+}
+
 void pins_close(struct pins *p)
 {
 	if (p->fd < 0)
 		return;
-	while (p->n_own)
-		unlinkat(p->fd, p->own[--p->n_own], 0);
+	pins_remove_all(p);
 	rmdir(p->directory);
-	close(p->fd);
-	p->fd = -1;
+	pins_leave(p);
 }
