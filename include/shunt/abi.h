@@ -11,7 +11,7 @@
 #include <linux/types.h>
 
 /* Bumped whenever a size, an offset or a meaning below changes. */
-#define SHUNT_ABI_VERSION 1
+#define SHUNT_ABI_VERSION 2
 
 /* Capacities, chosen: the maps are preallocated, so these are memory (see tests/packet for the totals). */
 #define SHUNT_MAX_VIPS 1024 /* entries of map `vip_stats` */
@@ -294,7 +294,7 @@ SHUNT_ASSERT_SIZE(struct police_key, 20);
 /* Rounds remembered, the bits of a word; bounds `multiplier` to half of it. */
 #define SHUNT_ROUNDS 64
 
-/* A round is numbered from 1 and never repeats in a run of shuntd. */
+/* A round is numbered from 1 and never repeats while the maps live. */
 struct round_time {
 	__u64 round;
 	__u64 sent_ns; /* CLOCK_MONOTONIC, taken just before its first probe was sent */
@@ -372,6 +372,88 @@ struct detector {
 	struct round_time rounds[SHUNT_ROUNDS]; /* [round % SHUNT_ROUNDS] */
 };
 SHUNT_ASSERT_SIZE(struct detector, 128 + 16 * SHUNT_ROUNDS);
+
+/* ---- what the next run of shuntd must know ---- */
+
+/*
+ * The maps above outlive shuntd, pinned; those below say what is in them. The walk knows nothing of them: they are written
+ * and read by shuntd alone, all mmap-able. An id's name is written before anything else uses the id, and taken away
+ * after nothing does: its first byte is the last to be written, and the first to go.
+ */
+
+/* map `about`: ARRAY of one. abi_version is the first for ever. */
+struct about {
+	__u32 abi_version; /* SHUNT_ABI_VERSION of all the maps that are pinned with it */
+	__u32 flows_max;
+	__u64 seed; /* of tables and of flow_keys */
+	__u64 began_ns; /* CLOCK_MONOTONIC, when the maps were made */
+	__u64 started_ns; /* CLOCK_MONOTONIC, when the newest run took them */
+	__u32 n_runs; /* that had them */
+	__u32 pid; /* of the newest run */
+	__u64 pad[3];
+};
+SHUNT_ASSERT_SIZE(struct about, 64);
+
+#define SHUNT_NAME_MAX 64 /* CONFIG_NAME_MAX of core/config.h */
+#define SHUNT_PATH_MAX 256 /* CONFIG_PATH_MAX of core/config.h */
+
+/* map `backend_names`: ARRAY, backend id -> who has it; as configured (core/config.h), and how it stands. */
+struct backend_name {
+	char name[SHUNT_NAME_MAX]; /* "": nobody */
+	char domain[SHUNT_NAME_MAX];
+	struct shunt_addr address;
+	__u32 pool; /* id */
+	__u32 weight;
+	__u32 forward; /* enum forward_mode */
+	__u32 word; /* the newest that shuntd has acted upon */
+	__u64 since_ns; /* CLOCK_MONOTONIC, when it came into force */
+	__u64 since_wall_s; /* the same, CLOCK_REALTIME */
+	__u64 drain_since_ns; /* CLOCK_MONOTONIC */
+	__u64 drain_deadline_ns; /* CLOCK_MONOTONIC; 0: none */
+	__u64 n_cut; /* flows that were reset at the deadline */
+	__u8 draining; /* enum verdict: why; VERDICT_NONE: it doesn't */
+	__u8 drained; /* its draining is over */
+	__u8 gone; /* removed and drained: nothing is left but flows that name it */
+	__u8 zero;
+	/* how it is asked: struct config_check */
+	__u32 check_type;
+	__u64 check_interval_ns;
+	__u64 check_timeout_ns;
+	__u32 check_multiplier;
+	__u32 check_rise;
+	__u32 check_fall;
+	__u32 check_port;
+	char check_path[SHUNT_PATH_MAX];
+	__u32 configured_weight; /* another than `weight` while a command holds against it */
+	__u32 pad[3];
+};
+SHUNT_ASSERT_SIZE(struct backend_name, 512);
+
+/* map `pool_names`: ARRAY, pool id -> which pool has it. While its number of slots changes a pool has two. */
+struct pool_name {
+	char name[SHUNT_NAME_MAX]; /* "": none */
+	__u32 n_slots; /* of the tables of this id */
+	__u32 moved_from; /* 1 + the id that it had before, until its flows are led over; 0: they are */
+	__u32 max_soft_eject; /* percent */
+	__u32 removed; /* 1: the configuration no longer has it; it waits for its backends to go */
+	__u32 pad[12];
+};
+SHUNT_ASSERT_SIZE(struct pool_name, 128);
+
+/* map `vip_names`: ARRAY, VIP id -> which VIP has it; what isn't in its record. */
+struct vip_name {
+	char name[SHUNT_NAME_MAX]; /* "": none */
+	__u32 hash; /* enum config_hash */
+	__u32 hash_prefix;
+	__u32 required;
+	/* struct config_syn_limit */
+	__u32 syn_action;
+	__u32 syn_rate;
+	__u32 syn_burst;
+	__u32 syn_prefix;
+	__u32 pad[9];
+};
+SHUNT_ASSERT_SIZE(struct vip_name, 128);
 
 /* map `events`: RINGBUF of struct event, BPF to shuntd. */
 enum event_kind {

@@ -62,6 +62,10 @@ class Cluster(Topology):
     def agent_pin(self, host):
         return BPFFS / f"{self.name}-{host.name}"
 
+    @property
+    def pin(self):
+        return BPFFS / f"{self.name}-shuntd"
+
     def write(self, name, text):
         (self.directory / name).write_text(text)
         return self.directory / name
@@ -73,9 +77,9 @@ class Cluster(Topology):
         return path
 
     def config(self, forward="ipip", family=4, detector="kernel", interval="100us", multiplier=3, hold="1s", hold_max=None,
-               pools=None, vips=None, more="", key_file=None):
+               pools=None, vips=None, more="", key_file=None, pin=None):
         """A shunt.yaml for this network: one pool of all backends, a TCP and a UDP VIP for each family. No damping unless there
-        is a hold_max; `more`: lines of the pool."""
+        is a hold_max; `more`: lines of the pool. `pin`: of shuntd, else it leaves nothing."""
         probe = f"interval: {interval}, multiplier: {multiplier}, hold: {hold}, hold_max: {hold_max or hold}"
         probe += f", key_file: {key_file}" if key_file else ""
         backends = "\n".join(f"      - {{name: {b.name}, address: '{b.ipv4 if family == 4 else b.ipv6}'}}" for b in self.backends)
@@ -85,7 +89,7 @@ class Cluster(Topology):
         pools = pools or f"  - name: gpus\n    forward: {forward}\n{more}    backends:\n{backends}"
         return (f"interfaces: [eth0]\nseed: 0x5eed0123456789ab\n"
                 f"probe: {{{probe}}}\ndetector: {detector}\n"
-                f"control: {{socket: {self.socket}}}\npin: none\nstate: none\nvips:\n{vips}\npools:\n{pools}\n")
+                f"control: {{socket: {self.socket}}}\npin: {pin or 'none'}\nstate: none\nvips:\n{vips}\npools:\n{pools}\n")
 
     def start_agent(self, host, more=""):
         """Takes probes and tunnelled packets from any of the balancers' addresses. `more` ends its configuration."""
@@ -119,6 +123,12 @@ class Cluster(Topology):
             return self.shunt_text("stats", "show", check=False)
         wait_for(answers, "shuntd's socket")
         return process
+
+    def kill_shuntd(self):
+        """As if it had never been told."""
+        process, self.shuntd = self.shuntd, None
+        process.kill()
+        process.wait()
 
     def stop_shuntd(self):
         """Its exit status; None if none runs."""

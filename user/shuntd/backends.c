@@ -17,6 +17,7 @@
 #include "shunt/heartbeat.h"
 #include "shuntd/checker.h"
 #include "shuntd/journal.h"
+#include "shuntd/names.h"
 #include "shuntd/pools.h"
 #include "shuntd/state.h"
 
@@ -85,11 +86,12 @@ static const char *name_of(const struct shuntd *s, uint32_t id)
 }
 
 /* Note the word that is in force now as seen. */
-static void word_seen(struct backend_run *b, uint32_t word, uint64_t at_ns)
+static void word_seen(struct shuntd *s, struct backend_run *b, uint32_t word, uint64_t at_ns)
 {
 	b->last_word = word;
 	b->since_ns = at_ns;
 	b->since_wall_s = (int64_t)time(NULL);
+	names_backend(s, b);
 }
 
 /* Into the ledger, and kept with the backend. Takes over the evidence. */
@@ -131,7 +133,7 @@ static void backend_down(struct shuntd *s, struct backend_run *b, uint32_t word,
 {
 	struct admission_limits limits = backends_limits(s);
 
-	word_seen(b, word, at_ns);
+	word_seen(s, b, word, at_ns);
 	admission_fall(&b->admission, &limits, at_ns);
 	verdict_tell(s, b, at_ns, "down", backend_verdict_name(word), evidence);
 	journal_tell(s->journal, b->id); /* first: the heirs are chosen already, these are the heirs' heirs */
@@ -259,23 +261,31 @@ static const char *way_error(int err)
 	}
 }
 
-static void record_write(struct shuntd *s, struct backend_run *b, const struct nexthop *way)
+/* False: it was there already, an earlier run wrote the same. */
+static bool record_write(struct shuntd *s, struct backend_run *b, const struct nexthop *way)
 {
-	struct backend *r = record(s, b);
+	struct backend *r = record(s, b), new = *r;
+	const size_t from = offsetof(struct backend, forward);
 
-	/* A packet in between is dropped as NO_NEIGHBOUR rather than sent to half an address. */
-	__atomic_store_n(&r->egress_ifindex, 0, __ATOMIC_SEQ_CST);
-	r->forward = b->conf.forward;
-	r->family = address_is_v4(&b->conf.address) ? AF_INET : AF_INET6;
-	r->mtu_bytes = way->mtu_bytes;
-	memcpy(r->dst_mac, way->dst_mac, sizeof(r->dst_mac));
-	memcpy(r->src_mac, way->src_mac, sizeof(r->src_mac));
-	r->local = way->local;
-	r->address = b->conf.address;
+	new.forward = b->conf.forward;
+	new.family = address_is_v4(&b->conf.address) ? AF_INET : AF_INET6;
+	new.mtu_bytes = way->mtu_bytes;
+	new.egress_ifindex = way->ifindex;
+	memcpy(new.dst_mac, way->dst_mac, sizeof(new.dst_mac));
+	memcpy(new.src_mac, way->src_mac, sizeof(new.src_mac));
+	new.local = way->local;
+	new.address = b->conf.address;
 	if (b->conf.check.type == CHECK_ECHO)
 		dataplane_sessions(s->dataplane)[b->id].address = way->local;
 	dataplane_add_egress(s->dataplane, way->ifindex);
+	if (!memcmp((char *)r + from, (char *)&new + from, sizeof(new) - from))
+		return false;
+	/* A packet in between is dropped as NO_NEIGHBOUR rather than sent to half an address. */
+	__atomic_store_n(&r->egress_ifindex, 0, __ATOMIC_SEQ_CST);
+	new.egress_ifindex = 0;
+	memcpy((char *)r + from, (char *)&new + from, sizeof(new) - from);
 	__atomic_store_n(&r->egress_ifindex, way->ifindex, __ATOMIC_SEQ_CST);
+	return true;
 }
 
 void backends_resolve(struct shuntd *s)
@@ -295,15 +305,16 @@ void backends_resolve(struct shuntd *s)
 			n_resolved++;
 			if (!changed)
 				continue;
-			record_write(s, b, &way);
 			snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", way.dst_mac[0], way.dst_mac[1],
 				 way.dst_mac[2], way.dst_mac[3], way.dst_mac[4], way.dst_mac[5]);
-			ledger_add(s->ledger, 0, "backend", b->conf.name, "resolved",
-				   b->ever_resolved ? "its way changed" : "first",
-				   json_pack("{s:s, s:i, s:i}", "mac", mac, "ifindex", (int)way.ifindex, "mtu",
-					     (int)way.mtu_bytes));
+			if (record_write(s, b, &way) || b->way_error)
+				ledger_add(s->ledger, 0, "backend", b->conf.name, "resolved",
+					   b->ever_resolved ? "its way changed" : "first",
+					   json_pack("{s:s, s:i, s:i}", "mac", mac, "ifindex", (int)way.ifindex, "mtu",
+						     (int)way.mtu_bytes));
 			b->nexthop = way;
 			b->resolved = b->ever_resolved = true;
+			b->way_error = 0;
 			continue;
 		}
 		/* The last known way stays in the record: whether the backend lives is for the heartbeats to say. */
@@ -343,7 +354,7 @@ static bool word_swap(struct shuntd *s, struct backend_run *b, enum backend_stat
 	while (BACKEND_WORD_STATE(word) == (uint32_t)from)
 		if (__atomic_compare_exchange_n(&record(s, b)->word, &word, to, false, __ATOMIC_SEQ_CST,
 						__ATOMIC_SEQ_CST)) {
-			word_seen(b, to, clock_ns(CLOCK_MONOTONIC));
+			word_seen(s, b, to, clock_ns(CLOCK_MONOTONIC));
 			return true;
 		}
 	return false;
@@ -386,6 +397,7 @@ static int drain_begin(struct shuntd *s, struct backend_run *b, enum verdict why
 	    (b->draining == VERDICT_DRAINED && why == VERDICT_ASKED)) {
 		if (deadline_ns)
 			b->drain_deadline_ns = deadline_ns;
+		names_backend(s, b);
 		state_changed(s->state);
 		return -EALREADY;
 	}
@@ -394,6 +406,7 @@ static int drain_begin(struct shuntd *s, struct backend_run *b, enum verdict why
 	b->drain_deadline_ns = deadline_ns;
 	b->drained = false;
 	b->n_cut = 0;
+	names_backend(s, b);
 	is_down = !word_swap(s, b, BACKEND_UP, word) && !word_swap(s, b, BACKEND_DRAINING, word);
 	pool_follow(b, false);
 	state_changed(s->state);
@@ -432,6 +445,7 @@ int backends_undrain(struct shuntd *s, struct backend_run *b)
 	if (b->draining == VERDICT_LOADING && b->engine == ENGINE_LOADING)
 		return -EAGAIN;
 	b->draining = VERDICT_NONE;
+	names_backend(s, b);
 	state_changed(s->state);
 	evidence = commanded(s, json_pack("{s:I}", "live", (json_int_t)live_flows(s, b)));
 	if (BACKEND_WORD_STATE(b->last_word) == BACKEND_DOWN)
@@ -521,6 +535,8 @@ static void drain_follow(struct shuntd *s, struct backend_run *b, uint64_t now)
 			   json_pack("{s:I, s:I}", "flows", (json_int_t)b->n_cut, "took_ms",
 				     (json_int_t)((now - b->drain_since_ns) / 1000000)));
 	}
+	if (b->drained)
+		names_backend(s, b);
 }
 
 /* ---- removed ones ---- */
@@ -538,8 +554,9 @@ static void backend_go(struct shuntd *s, struct backend_run *b)
 	struct detector *d = dataplane_detector(s->dataplane);
 	const char *why;
 
-	__atomic_store_n(&dataplane_sessions(s->dataplane)[b->id].discriminator, 0, __ATOMIC_SEQ_CST);
 	backend_run_hide(s, b);
+	names_backend(s, b);
+	__atomic_store_n(&dataplane_sessions(s->dataplane)[b->id].discriminator, 0, __ATOMIC_SEQ_CST);
 	if (is_checked(s, b))
 		backends_check(s, &why);
 	while (d->n_sessions && !dataplane_sessions(s->dataplane)[d->n_sessions].discriminator)
@@ -556,12 +573,14 @@ static void backend_forget(struct shuntd *s, struct backend_run *b)
 	__atomic_store_n(&record(s, b)->egress_ifindex, 0, __ATOMIC_SEQ_CST);
 	ledger_add(s->ledger, 0, "backend", b->conf.name, "forgotten", "no flow names it",
 		   json_pack("{s:i}", "id", (int)b->id));
+	names_backend_forget(s, b->id);
 	backend_run_remove(s, b);
 	for (size_t id = 1; id < SHUNT_MAX_BACKENDS; id++)
 		is_empty = is_empty && !(s->backend_ids[id] && s->backend_ids[id]->pool == pool);
 	if (!is_empty)
 		return;
 	dataplane_clear_table(s->dataplane, pool->id);
+	names_pool_forget(s, pool->id);
 	ledger_add(s->ledger, 0, "pool", pool->name, "gone", "no backend is left", NULL);
 	pool_run_remove(s, pool);
 }
@@ -686,15 +705,18 @@ void backends_run(struct shuntd *s)
 
 /* ---- coming and going ---- */
 
+static enum session_kind session_kind_of(enum config_check_type type)
+{
+	return type == CHECK_HEARTBEAT ? SESSION_HEARTBEAT : type == CHECK_ECHO ? SESSION_ECHO : SESSION_CHECKED;
+}
+
 /* The session says how it is asked. An echo comes back to our own address, which is known with the backend's way. */
 static void session_open(struct session *session, const struct backend_run *b, uint32_t salt)
 {
 	uint32_t discriminator = (salt & ~(SHUNT_MAX_BACKENDS - 1U)) | b->id;
 	enum config_check_type type = b->conf.check.type;
 
-	session->kind = type == CHECK_HEARTBEAT ? SESSION_HEARTBEAT
-			: type == CHECK_ECHO    ? SESSION_ECHO
-						: SESSION_CHECKED;
+	session->kind = session_kind_of(type);
 	session->your_discriminator = type == CHECK_ECHO ? discriminator : reflector_discriminator(&b->conf.address);
 	session->address = type == CHECK_ECHO ? b->nexthop.local : b->conf.address;
 	__atomic_store_n(&session->discriminator, discriminator, __ATOMIC_RELEASE);
@@ -708,14 +730,34 @@ int backend_join(struct shuntd *s, struct backend_run *b)
 
 	if (getrandom(&salt, sizeof(salt), 0) != sizeof(salt))
 		return -EIO;
+	names_backend(s, b);
 	dataplane_forget_backend(s->dataplane, b->id);
 	memset(session, 0, sizeof(*session));
 	session_open(session, b, salt);
 	if (d->n_sessions < b->id)
 		d->n_sessions = b->id;
-	word_seen(b, BACKEND_WORD(BACKEND_DOWN, VERDICT_JOINING), clock_ns(CLOCK_MONOTONIC));
+	word_seen(s, b, BACKEND_WORD(BACKEND_DOWN, VERDICT_JOINING), clock_ns(CLOCK_MONOTONIC));
 	__atomic_store_n(&record(s, b)->word, b->last_word, __ATOMIC_SEQ_CST);
 	return 0;
+}
+
+int backend_resume(struct shuntd *s, struct backend_run *b)
+{
+	const struct session *session = &dataplane_sessions(s->dataplane)[b->id];
+	uint32_t word = __atomic_load_n(&record(s, b)->word, __ATOMIC_SEQ_CST);
+	int err = 0;
+
+	if (b->gone)
+		return 0;
+	if (BACKEND_WORD_STATE(word) == BACKEND_UNUSED)
+		return backend_join(s, b);
+	if (!session->discriminator || session->kind != session_kind_of(b->conf.check.type))
+		err = backend_ask_anew(s, b);
+	if (b->draining)
+		word_swap(s, b, BACKEND_UP, BACKEND_WORD(BACKEND_DRAINING, b->draining));
+	else
+		word_swap(s, b, BACKEND_DRAINING, BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING));
+	return err;
 }
 
 /* What was answered and asked stays: rounds are numbered on, and the prober writes `asked` meanwhile. */
@@ -754,7 +796,14 @@ int backends_check(struct shuntd *s, const char **why)
 	return err;
 }
 
-int backends_open(struct shuntd *s, const char **why)
+/* It serves already: who is silent falls within a few rounds. */
+static void backend_assume_up(struct shuntd *s, struct backend_run *b)
+{
+	word_swap(s, b, BACKEND_DOWN, BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING));
+	admission_rise(&b->admission, b->since_ns);
+}
+
+int backends_open(struct shuntd *s, bool assume_up, const char **why)
 {
 	int err;
 
@@ -765,12 +814,15 @@ int backends_open(struct shuntd *s, const char **why)
 
 		if (!pool)
 			return -ENOMEM;
+		names_pool(s, pool);
 		for (size_t i = 0; i < conf->n_backends; i++) {
 			struct backend_run *b = backend_run_add(s, &conf->backends[i], pool);
 
 			err = b ? backend_join(s, b) : -ENOMEM;
 			if (err)
 				return err;
+			if (assume_up)
+				backend_assume_up(s, b);
 		}
 		err = pool_load(s, pool);
 		if (err) {

@@ -16,6 +16,12 @@
 int backend_join(struct shuntd *shuntd, struct backend_run *backend);
 
 /*
+ * It was an earlier run's: its session and its word are there, and stay; what that run has left half done about them is
+ * brought to its end. 0 or -errno.
+ */
+int backend_resume(struct shuntd *shuntd, struct backend_run *backend);
+
+/*
  * Its check is of another type: it is asked so when the prober has been told, by whoever calls and at once. Its state
  * stays what it is until answers, or their absence, make another of it. 0 or -errno.
  */
@@ -30,8 +36,11 @@ bool backends_is_last(const struct shuntd *shuntd, const struct backend_run *bac
 /* Tell the checker which backends it is to ask, and how. 0 or -errno with *why: some of them aren't asked. */
 int backends_check(struct shuntd *shuntd, const char **why);
 
-/* Fill records, sessions, tables and VIPs from the configuration. 0 or -errno with *why. */
-int backends_open(struct shuntd *shuntd, const char **why);
+/*
+ * Fill records, sessions, tables and VIPs from the configuration. assume_up: other maps with the same backends serve
+ * traffic, so these are up until rounds say otherwise. 0 or -errno with *why.
+ */
+int backends_open(struct shuntd *shuntd, bool assume_up, const char **why);
 void backends_close(struct shuntd *shuntd);
 
 /* The kernel's tables changed: look up every backend's way anew. */

@@ -15,17 +15,42 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "common/pins.h"
 #include "core/vip_index.h"
 #include "shunt/hash.h"
 #include "shunt.skel.h"
 
+/* The maps that outlive shuntd. `about` is the last. */
+static const char *const kept[] = {
+	"vip_index",     "vips",       "tables",    "tables_before",  "backends",     "egress",        "vip_stats",
+	"backend_stats", "reasons",    "flows",     "journal",        "journal_free", "journal_state", "backend_flows",
+	"flow_stats",    "syns",       "police",    "police_buckets", "sessions",     "detector",      "round_trips",
+	"backend_names", "pool_names", "vip_names", "about",
+};
+#define N_KEPT (sizeof(kept) / sizeof(*kept))
+
+/*
+ * Not among them: `heartbeat_program` and `tick`, which the kernel empties when shuntd ends (the last to have them open), so
+ * that then nobody judges and no answer counts; `events`, `probe_keys` and what is scratch.
+ */
+
 struct dataplane {
 	struct shunt_bpf *skel;
+	struct pins *pins;
+	bool inherited, replaces, read_only;
+	bool took_over; /* a link has our program instead of an earlier run's */
 	bool has_timer;
-	struct {
+	struct link {
 		int fd;
 		unsigned ifindex;
+		bool found; /* it has the program of an earlier run still */
 	} links[SHUNT_MAX_INTERFACES];
+	/* numbers in the kernel of the tables in force, by pool; 0: none. Their pins are called by them. */
+	__u32 table_ids[SHUNT_MAX_POOLS], table_before_ids[SHUNT_MAX_POOLS];
+	struct about *about;
+	struct backend_name *backend_names;
+	struct pool_name *pool_names;
+	struct vip_name *vip_names;
 	size_t n_links;
 	struct ring_buffer *ring;
 	dataplane_event_fn *on_event;
@@ -66,10 +91,10 @@ static size_t array_bytes(size_t entries, size_t value_bytes)
 	return (entries * value_bytes + page - 1) / page * page;
 }
 
-static void *array_map(const struct bpf_map *map)
+static void *array_map(const struct dataplane *dp, const struct bpf_map *map)
 {
 	size_t bytes = array_bytes(bpf_map__max_entries(map), bpf_map__value_size(map));
-	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+	void *memory = mmap(NULL, bytes, PROT_READ | (dp->read_only ? 0 : PROT_WRITE), MAP_SHARED, bpf_map__fd(map), 0);
 
 	return memory == MAP_FAILED ? NULL : memory;
 }
@@ -89,6 +114,86 @@ static int take_event(void *arg, void *data, size_t size)
 	return 0;
 }
 
+/* ---- what an earlier run has left ---- */
+
+/* Whether a pinned map is what the object has under its name. */
+static bool map_fits(const struct bpf_map *map, int fd)
+{
+	struct bpf_map_info info = { 0 };
+	__u32 length = sizeof(info);
+
+	/* The kernel adds BPF_F_RDONLY_PROG to a DEVMAP's flags by itself (kernel/bpf/devmap.c). */
+	return !bpf_obj_get_info_by_fd(fd, &info, &length) && info.type == bpf_map__type(map) &&
+	       info.key_size == bpf_map__key_size(map) && info.value_size == bpf_map__value_size(map) &&
+	       info.max_entries == bpf_map__max_entries(map) &&
+	       (info.map_flags & ~(__u32)BPF_F_RDONLY_PROG) == bpf_map__map_flags(map);
+}
+
+/* What the pinned `about` of pins->run says of its version, which any version can read; and all of it, if it is ours. */
+static bool about_read(const struct pins *pins, struct about *about)
+{
+	char bytes[4096] = { 0 }; /* of any version's, chosen */
+	struct bpf_map_info info = { 0 };
+	__u32 zero = 0, length = sizeof(info);
+	int fd = pins_get_run(pins, "about");
+	bool read;
+
+	if (fd < 0)
+		return false;
+	read = !bpf_obj_get_info_by_fd(fd, &info, &length) && info.type == BPF_MAP_TYPE_ARRAY &&
+	       info.key_size == sizeof(zero) && info.value_size >= sizeof(about->abi_version) &&
+	       info.value_size <= sizeof(bytes) && !bpf_map_lookup_elem(fd, &zero, bytes);
+	close(fd);
+	memcpy(about, bytes, sizeof(*about));
+	return read && about->abi_version == SHUNT_ABI_VERSION && info.value_size == sizeof(*about);
+}
+
+static void capacity_set(struct shunt_bpf *skel, uint32_t flows_max)
+{
+	bpf_map__set_max_entries(skel->maps.flows, flows_max);
+	bpf_map__set_max_entries(skel->maps.journal, flows_max);
+	bpf_map__set_max_entries(skel->maps.journal_free, flows_max);
+}
+
+/* Use the pinned maps of pins->run in place of the object's own; none unless all fit. */
+static bool maps_reuse(struct shunt_bpf *skel, const struct pins *pins)
+{
+	int fds[N_KEPT];
+	size_t n = 0;
+	bool fit = true;
+
+	for (; fit && n < N_KEPT; n++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(skel->obj, kept[n]);
+
+		fds[n] = pins_get_run(pins, kept[n]);
+		fit = fds[n] >= 0 && map_fits(map, fds[n]);
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (fit)
+			fit = !bpf_map__reuse_fd(bpf_object__find_map_by_name(skel->obj, kept[i]), fds[i]);
+		if (fds[i] >= 0)
+			close(fds[i]); /* the object has its own */
+	}
+	return fit;
+}
+
+/* Go on with what fits, or give the new maps the next number. */
+static void run_choose(struct dataplane *dp, const struct dataplane_options *options)
+{
+	uint32_t newest = pins_newest(dp->pins, "about", UINT32_MAX);
+	struct about about;
+
+	for (uint32_t run = newest; run && !options->anew; run = pins_newest(dp->pins, "about", run)) {
+		pins_run(dp->pins, run);
+		dp->inherited = about_read(dp->pins, &about) && about.seed == options->seed &&
+				about.flows_max == options->flows_max && maps_reuse(dp->skel, dp->pins);
+		if (dp->inherited)
+			return;
+	}
+	dp->replaces = newest;
+	pins_run(dp->pins, newest + 1);
+}
+
 static int load(struct dataplane *dp, const struct dataplane_options *options, bool with_timer)
 {
 	struct flow_keys key = flow_keys_of(options->seed);
@@ -98,13 +203,12 @@ static int load(struct dataplane *dp, const struct dataplane_options *options, b
 	if (!dp->skel)
 		return -errno;
 	memcpy((void *)&dp->skel->rodata->flow_keys, &key, sizeof(key));
-	bpf_map__set_max_entries(dp->skel->maps.flows, options->flows_max);
-	bpf_map__set_max_entries(dp->skel->maps.journal, options->flows_max);
-	bpf_map__set_max_entries(dp->skel->maps.journal_free, options->flows_max);
+	capacity_set(dp->skel, options->flows_max);
 	if (!with_timer) {
 		bpf_program__set_autoload(dp->skel->progs.tick_start, false);
 		bpf_map__set_autocreate(dp->skel->maps.tick, false);
 	}
+	run_choose(dp, options);
 	err = shunt_bpf__load(dp->skel);
 	if (err) {
 		shunt_bpf__destroy(dp->skel);
@@ -112,6 +216,30 @@ static int load(struct dataplane *dp, const struct dataplane_options *options, b
 		return err;
 	}
 	dp->has_timer = with_timer;
+	return 0;
+}
+
+/* The arrays' memory. 0 or -ENOMEM. */
+static int maps_share(struct dataplane *dp)
+{
+	dp->backends = array_map(dp, dp->skel->maps.backends);
+	dp->sessions = array_map(dp, dp->skel->maps.sessions);
+	dp->detector = array_map(dp, dp->skel->maps.detector);
+	dp->round_trips = array_map(dp, dp->skel->maps.round_trips);
+	dp->vip_index.buckets = array_map(dp, dp->skel->maps.vip_index);
+	dp->vip_index.records = array_map(dp, dp->skel->maps.vips);
+	dp->journal = array_map(dp, dp->skel->maps.journal);
+	dp->journal_state = array_map(dp, dp->skel->maps.journal_state);
+	dp->backend_flows = array_map(dp, dp->skel->maps.backend_flows);
+	dp->syns = array_map(dp, dp->skel->maps.syns);
+	dp->about = array_map(dp, dp->skel->maps.about);
+	dp->backend_names = array_map(dp, dp->skel->maps.backend_names);
+	dp->pool_names = array_map(dp, dp->skel->maps.pool_names);
+	dp->vip_names = array_map(dp, dp->skel->maps.vip_names);
+	if (!dp->backends || !dp->sessions || !dp->detector || !dp->round_trips || !dp->vip_index.buckets ||
+	    !dp->vip_index.records || !dp->journal || !dp->journal_state || !dp->backend_flows || !dp->syns ||
+	    !dp->about || !dp->backend_names || !dp->pool_names || !dp->vip_names)
+		return -ENOMEM;
 	return 0;
 }
 
@@ -125,6 +253,7 @@ int dataplane_open(struct dataplane **out, const struct dataplane_options *optio
 		return -ENOMEM;
 	dp->on_event = options->on_event;
 	dp->arg = options->arg;
+	dp->pins = options->pins;
 	dp->n_cpus = libbpf_num_possible_cpus();
 	libbpf_set_print(keep_complaint);
 
@@ -143,40 +272,119 @@ int dataplane_open(struct dataplane **out, const struct dataplane_options *optio
 		*why = sentence;
 		goto out;
 	}
-	dp->backends = array_map(dp->skel->maps.backends);
-	dp->sessions = array_map(dp->skel->maps.sessions);
-	dp->detector = array_map(dp->skel->maps.detector);
-	dp->round_trips = array_map(dp->skel->maps.round_trips);
-	dp->vip_index.buckets = array_map(dp->skel->maps.vip_index);
-	dp->vip_index.records = array_map(dp->skel->maps.vips);
-	dp->journal = array_map(dp->skel->maps.journal);
-	dp->journal_state = array_map(dp->skel->maps.journal_state);
-	dp->backend_flows = array_map(dp->skel->maps.backend_flows);
-	dp->syns = array_map(dp->skel->maps.syns);
-	dp->ring = ring_buffer__new(bpf_map__fd(dp->skel->maps.events), take_event, dp, NULL);
-	if (!dp->backends || !dp->sessions || !dp->detector || !dp->round_trips || !dp->vip_index.buckets ||
-	    !dp->vip_index.records || !dp->journal || !dp->journal_state || !dp->backend_flows || !dp->syns ||
-	    !dp->ring) {
+	err = maps_share(dp);
+	dp->ring = err ? NULL : ring_buffer__new(bpf_map__fd(dp->skel->maps.events), take_event, dp, NULL);
+	if (!dp->ring) {
 		err = -ENOMEM;
 		*why = "no memory for the shared maps";
 		goto out;
 	}
-	dp->journal_state->capacity = options->flows_max;
+	if (!dp->inherited) {
+		dp->journal_state->capacity = options->flows_max;
+		dp->about->seed = options->seed;
+		dp->about->flows_max = options->flows_max;
+		dp->about->abi_version = SHUNT_ABI_VERSION;
+	}
+	for (size_t i = 0; dp->inherited && i < N_KEPT; i++)
+		pins_own_run(dp->pins, kept[i]);
 out:
 	if (err) {
-		dataplane_close(dp);
+		dataplane_close(dp, DATAPLANE_LEAVE);
 		return err;
 	}
 	*out = dp;
 	return 0;
 }
 
-void dataplane_close(struct dataplane *dp)
+int dataplane_look(struct dataplane **out, struct pins *pins, const char *directory, const char **why)
+{
+	struct dataplane *dp = calloc(1, sizeof(*dp));
+	int err = dp ? pins_look(pins, directory) : -ENOMEM;
+	struct about about;
+
+	*why = strerror(-err);
+	if (err)
+		goto out;
+	dp->pins = pins;
+	dp->read_only = true;
+	dp->n_cpus = libbpf_num_possible_cpus();
+	libbpf_set_print(keep_complaint);
+	err = -ENOENT;
+	*why = "shuntd has left nothing of this version there";
+	for (uint32_t run = pins_newest(pins, "about", UINT32_MAX); run; run = pins_newest(pins, "about", run)) {
+		pins_run(pins, run);
+		if (!about_read(pins, &about))
+			continue;
+		dp->skel = shunt_bpf__open();
+		if (!dp->skel)
+			continue;
+		capacity_set(dp->skel, about.flows_max);
+		if (maps_reuse(dp->skel, pins)) {
+			err = maps_share(dp);
+			*why = "no memory for the shared maps";
+			break;
+		}
+		shunt_bpf__destroy(dp->skel);
+		dp->skel = NULL;
+	}
+out:
+	if (err)
+		dataplane_close(dp, DATAPLANE_LEAVE);
+	else
+		*out = dp;
+	return err;
+}
+
+bool dataplane_inherited(const struct dataplane *dp)
+{
+	return dp->inherited;
+}
+
+bool dataplane_replaces(const struct dataplane *dp)
+{
+	return dp->replaces;
+}
+
+int dataplane_pin(struct dataplane *dp)
+{
+	if (dp->pins->fd < 0)
+		return -ENOENT;
+	for (size_t i = 0; !dp->inherited && i < N_KEPT && !*dp->pins->why; i++)
+		pins_put_run(dp->pins, kept[i], bpf_map__fd(bpf_object__find_map_by_name(dp->skel->obj, kept[i])));
+	if (!*dp->pins->why)
+		return 0;
+	if (!dp->inherited)
+		pins_close(dp->pins);
+	return -EIO;
+}
+
+static void link_close(struct dataplane *dp, struct link *link, bool unpin)
+{
+	char name[PIN_NAME_MAX];
+
+	snprintf(name, sizeof(name), "xdp-%u", link->ifindex);
+	if (unpin)
+		pins_remove(dp->pins, name);
+	close(link->fd);
+}
+
+void dataplane_close(struct dataplane *dp, enum dataplane_end end)
 {
 	if (!dp)
 		return;
+	/* Where an earlier run's program was replaced by one with these maps, they are what serves. */
+	if (end == DATAPLANE_FAILED && (dp->inherited || dp->took_over))
+		end = DATAPLANE_LEAVE;
+	if (dp->detector && !dp->read_only)
+		dp->detector->tick_stopped = 1;
 	for (size_t i = 0; i < dp->n_links; i++)
-		close(dp->links[i].fd);
+		link_close(dp, &dp->links[i], false);
+	if (end == DATAPLANE_AGAIN)
+		dp->pins->n_own = 0;
+	else if (end == DATAPLANE_LEAVE)
+		pins_leave(dp->pins);
+	else
+		pins_close(dp->pins);
 	if (dp->skel) {
 		array_unmap(dp->skel->maps.backends, dp->backends);
 		array_unmap(dp->skel->maps.sessions, dp->sessions);
@@ -188,13 +396,52 @@ void dataplane_close(struct dataplane *dp)
 		array_unmap(dp->skel->maps.journal_state, dp->journal_state);
 		array_unmap(dp->skel->maps.backend_flows, dp->backend_flows);
 		array_unmap(dp->skel->maps.syns, dp->syns);
+		array_unmap(dp->skel->maps.about, dp->about);
+		array_unmap(dp->skel->maps.backend_names, dp->backend_names);
+		array_unmap(dp->skel->maps.pool_names, dp->pool_names);
+		array_unmap(dp->skel->maps.vip_names, dp->vip_names);
 	}
 	ring_buffer__free(dp->ring);
 	shunt_bpf__destroy(dp->skel);
 	free(dp);
 }
 
-int dataplane_attach(struct dataplane *dp, unsigned ifindex, const char **mode, const char **why)
+/* ---- interfaces ---- */
+
+/* The interface that a link is at, and its program's number. 0: none any more. */
+static unsigned link_ifindex(int link, __u32 *program)
+{
+	struct bpf_link_info info = { 0 };
+	__u32 length = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(link, &info, &length) || info.type != BPF_LINK_TYPE_XDP)
+		return 0;
+	*program = info.prog_id;
+	return info.xdp.ifindex;
+}
+
+/* The link of an earlier run, if it is pinned and still in force here, and not in another network namespace; or -1. */
+static int link_find(const struct dataplane *dp, unsigned ifindex, const char **mode)
+{
+	LIBBPF_OPTS(bpf_xdp_query_opts, query);
+	char name[PIN_NAME_MAX];
+	__u32 linked = 0;
+	int link;
+
+	snprintf(name, sizeof(name), "xdp-%u", ifindex);
+	link = pins_get(dp->pins, name);
+	if (link < 0)
+		return -1;
+	if (link_ifindex(link, &linked) == ifindex && !bpf_xdp_query((int)ifindex, 0, &query) &&
+	    linked == query.prog_id) {
+		*mode = query.attach_mode == XDP_ATTACHED_SKB ? "generic" : "native";
+		return link;
+	}
+	close(link);
+	return -1;
+}
+
+static int link_create(struct dataplane *dp, unsigned ifindex, const char **mode, const char **why)
 {
 	static const struct {
 		__u32 flags;
@@ -202,20 +449,13 @@ int dataplane_attach(struct dataplane *dp, unsigned ifindex, const char **mode, 
 	} modes[] = { { XDP_FLAGS_DRV_MODE, "native" }, { XDP_FLAGS_SKB_MODE, "generic" } };
 	int prog = bpf_program__fd(dp->skel->progs.shunt_ingress), link = -EINVAL;
 
-	if (dp->n_links == SHUNT_MAX_INTERFACES) {
-		*why = "too many interfaces";
-		return -E2BIG;
-	}
 	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
 		LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = modes[i].flags);
 
 		link = bpf_link_create(prog, (int)ifindex, BPF_XDP, &opts);
-		if (link >= 0) {
-			dp->links[dp->n_links].fd = link;
-			dp->links[dp->n_links++].ifindex = ifindex;
-			*mode = modes[i].name;
-			return 0;
-		}
+		*mode = modes[i].name;
+		if (link >= 0)
+			return link;
 		if (link == -EBUSY || link == -EEXIST) {
 			*why = "an XDP program is already attached there, another shuntd's or somebody else's, and "
 			       "shunt does "
@@ -230,12 +470,77 @@ int dataplane_attach(struct dataplane *dp, unsigned ifindex, const char **mode, 
 	return link;
 }
 
+static void link_pin(struct dataplane *dp, const struct link *link)
+{
+	char name[PIN_NAME_MAX];
+
+	snprintf(name, sizeof(name), "xdp-%u", link->ifindex);
+	pins_put(dp->pins, name, link->fd);
+}
+
+int dataplane_attach(struct dataplane *dp, unsigned ifindex, const char **mode, const char **why)
+{
+	struct link *link;
+	__u32 program;
+
+	for (size_t i = dp->n_links; i--;) /* those that were lost */
+		if (!link_ifindex(dp->links[i].fd, &program))
+			dataplane_detach(dp, dp->links[i].ifindex);
+	link = &dp->links[dp->n_links];
+	if (dp->n_links == SHUNT_MAX_INTERFACES) {
+		*why = "too many interfaces";
+		return -E2BIG;
+	}
+	*link = (struct link){ .fd = link_find(dp, ifindex, mode), .ifindex = ifindex, .found = true };
+	if (link->fd < 0) {
+		link->fd = link_create(dp, ifindex, mode, why);
+		if (link->fd < 0)
+			return link->fd;
+		link->found = false;
+		link_pin(dp, link);
+	}
+	dp->n_links++;
+	return 0;
+}
+
+int dataplane_take_over(struct dataplane *dp, unsigned *ifindex, const char **why)
+{
+	const char *mode;
+	char name[PIN_NAME_MAX];
+
+	for (size_t i = 0; i < dp->n_links; i++) {
+		struct link *link = &dp->links[i];
+
+		*ifindex = link->ifindex;
+		if (!link->found)
+			continue;
+		snprintf(name, sizeof(name), "xdp-%u", link->ifindex);
+		link->found = false;
+		if (!bpf_link_update(link->fd, bpf_program__fd(dp->skel->progs.shunt_ingress), NULL)) {
+			dp->took_over = true;
+			pins_own(dp->pins, name);
+			continue;
+		}
+		close(link->fd); /* somebody detached it meanwhile */
+		link->fd = link_create(dp, link->ifindex, &mode, why);
+		if (link->fd < 0) {
+			int err = link->fd;
+
+			*link = dp->links[--dp->n_links];
+			return err;
+		}
+		link_pin(dp, link);
+	}
+	pins_sweep(dp->pins);
+	return 0;
+}
+
 void dataplane_detach(struct dataplane *dp, unsigned ifindex)
 {
 	for (size_t i = 0; i < dp->n_links; i++) {
 		if (dp->links[i].ifindex != ifindex)
 			continue;
-		close(dp->links[i].fd);
+		link_close(dp, &dp->links[i], true);
 		dp->links[i] = dp->links[--dp->n_links];
 		return;
 	}
@@ -243,16 +548,22 @@ void dataplane_detach(struct dataplane *dp, unsigned ifindex)
 
 bool dataplane_attached(const struct dataplane *dp, unsigned ifindex)
 {
-	for (size_t i = 0; i < dp->n_links; i++) {
-		struct bpf_link_info info = { 0 };
-		__u32 size = sizeof(info);
+	__u32 program;
 
-		/* A link that was detached names no interface any more. */
-		if (dp->links[i].ifindex == ifindex && !bpf_obj_get_info_by_fd(dp->links[i].fd, &info, &size) &&
-		    info.xdp.ifindex == ifindex)
-			return true;
-	}
+	for (size_t i = 0; i < dp->n_links; i++)
+		if (dp->links[i].ifindex == ifindex)
+			return link_ifindex(dp->links[i].fd, &program) == ifindex;
 	return false;
+}
+
+uint32_t dataplane_program_id(const struct dataplane *dp)
+{
+	struct bpf_prog_info info = { 0 };
+	__u32 length = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(bpf_program__fd(dp->skel->progs.shunt_ingress), &info, &length))
+		return 0;
+	return info.id;
 }
 
 bool dataplane_has_timer(const struct dataplane *dp)
@@ -308,6 +619,26 @@ int dataplane_set_keys(struct dataplane *dp, const struct probe_keys *keys)
 	__u32 zero = 0;
 
 	return bpf_map_update_elem(bpf_map__fd(dp->skel->maps.probe_keys), &zero, keys, BPF_ANY);
+}
+
+struct about *dataplane_about(struct dataplane *dp)
+{
+	return dp->about;
+}
+
+struct backend_name *dataplane_backend_names(struct dataplane *dp)
+{
+	return dp->backend_names;
+}
+
+struct pool_name *dataplane_pool_names(struct dataplane *dp)
+{
+	return dp->pool_names;
+}
+
+struct vip_name *dataplane_vip_names(struct dataplane *dp)
+{
+	return dp->vip_names;
 }
 
 struct flow *dataplane_journal(struct dataplane *dp)
@@ -377,17 +708,45 @@ int dataplane_flow_stats(struct dataplane *dp, struct flow_stats *out)
 	return err;
 }
 
-static int table_put(const struct bpf_map *tables, uint32_t pool, const struct slot *slots, uint32_t n_slots)
+/* ---- tables ---- */
+
+static __u32 map_id(int fd)
+{
+	struct bpf_map_info info = { 0 };
+	__u32 length = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &length) ? 0 : info.id;
+}
+
+static const char *table_pin_name(__u32 id, char name[PIN_NAME_MAX])
+{
+	snprintf(name, PIN_NAME_MAX, "table-%u", id);
+	return name;
+}
+
+static void table_unpin(struct dataplane *dp, __u32 id)
+{
+	char name[PIN_NAME_MAX];
+
+	if (id)
+		pins_remove(dp->pins, table_pin_name(id, name));
+}
+
+/* `id`: of the table in force, which is pinned as long as it is. */
+static int table_put(struct dataplane *dp, const struct bpf_map *tables, __u32 *id, uint32_t pool,
+		     const struct slot *slots, uint32_t n_slots)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP);
-	__u32 n_pairs = (n_slots + 1) / 2;
+	__u32 n_pairs = (n_slots + 1) / 2, new_id;
 	size_t bytes = array_bytes(n_pairs, sizeof(struct slot_pair));
+	char name[PIN_NAME_MAX];
 	void *memory;
 	int err = 0,
 	    fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "table", sizeof(__u32), sizeof(struct slot_pair), n_pairs, &opts);
 
 	if (fd < 0)
 		return fd;
+	new_id = map_id(fd);
 	memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (memory == MAP_FAILED) {
 		err = -errno;
@@ -395,7 +754,11 @@ static int table_put(const struct bpf_map *tables, uint32_t pool, const struct s
 	}
 	memcpy(memory, slots, n_slots * sizeof(*slots));
 	munmap(memory, bytes);
+	pins_put(dp->pins, table_pin_name(new_id, name), fd);
 	err = bpf_map_update_elem(bpf_map__fd(tables), &pool, &fd, BPF_ANY);
+	table_unpin(dp, err ? new_id : *id);
+	if (!err)
+		*id = new_id;
 out:
 	close(fd);
 	return err;
@@ -403,22 +766,75 @@ out:
 
 int dataplane_set_table(struct dataplane *dp, uint32_t pool, const struct slot *slots, uint32_t n_slots)
 {
-	return table_put(dp->skel->maps.tables, pool, slots, n_slots);
+	return table_put(dp, dp->skel->maps.tables, &dp->table_ids[pool], pool, slots, n_slots);
 }
 
 int dataplane_set_table_before(struct dataplane *dp, uint32_t pool, const struct slot *slots, uint32_t n_slots)
 {
-	return table_put(dp->skel->maps.tables_before, pool, slots, n_slots);
+	return table_put(dp, dp->skel->maps.tables_before, &dp->table_before_ids[pool], pool, slots, n_slots);
+}
+
+static int table_clear(struct dataplane *dp, const struct bpf_map *tables, __u32 *id, uint32_t pool)
+{
+	int err = bpf_map_delete_elem(bpf_map__fd(tables), &pool);
+
+	if (err && err != -ENOENT)
+		return err;
+	table_unpin(dp, *id);
+	*id = 0;
+	return 0;
 }
 
 int dataplane_clear_table(struct dataplane *dp, uint32_t pool)
 {
-	int err = bpf_map_delete_elem(bpf_map__fd(dp->skel->maps.tables), &pool);
-	int err_before = bpf_map_delete_elem(bpf_map__fd(dp->skel->maps.tables_before), &pool);
+	int err = table_clear(dp, dp->skel->maps.tables, &dp->table_ids[pool], pool);
+	int err_before = table_clear(dp, dp->skel->maps.tables_before, &dp->table_before_ids[pool], pool);
 
-	if (err && err != -ENOENT)
+	return err ? err : err_before;
+}
+
+/* The kernel tells a table's number only; by that it is found among the pins, and by no privilege. */
+static int table_get(struct dataplane *dp, const struct bpf_map *tables, __u32 *id, uint32_t pool, struct slot **slots,
+		     uint32_t *n_slots)
+{
+	struct bpf_map_info info = { 0 };
+	__u32 length = sizeof(info);
+	char name[PIN_NAME_MAX];
+	void *memory;
+	size_t bytes;
+	int fd, err = bpf_map_lookup_elem(bpf_map__fd(tables), &pool, id);
+
+	*slots = NULL;
+	if (err)
 		return err;
-	return err_before == -ENOENT ? 0 : err_before;
+	fd = pins_get(dp->pins, table_pin_name(*id, name));
+	if (fd < 0)
+		return fd;
+	err = bpf_obj_get_info_by_fd(fd, &info, &length);
+	bytes = array_bytes(info.max_entries, sizeof(struct slot_pair));
+	memory = err || info.value_size != sizeof(struct slot_pair) ? MAP_FAILED
+								    : mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+	if (memory != MAP_FAILED) {
+		if (*n_slots > 2 * info.max_entries)
+			*n_slots = 2 * info.max_entries;
+		*slots = calloc(*n_slots + 1, sizeof(**slots));
+		if (*slots)
+			memcpy(*slots, memory, *n_slots * sizeof(**slots));
+		munmap(memory, bytes);
+		pins_own(dp->pins, name);
+	}
+	close(fd);
+	return *slots ? 0 : -ENOMEM;
+}
+
+int dataplane_get_table(struct dataplane *dp, uint32_t pool, struct slot **slots, uint32_t *n_slots)
+{
+	return table_get(dp, dp->skel->maps.tables, &dp->table_ids[pool], pool, slots, n_slots);
+}
+
+int dataplane_get_table_before(struct dataplane *dp, uint32_t pool, struct slot **slots, uint32_t *n_slots)
+{
+	return table_get(dp, dp->skel->maps.tables_before, &dp->table_before_ids[pool], pool, slots, n_slots);
 }
 
 int dataplane_set_police(struct dataplane *dp, uint32_t vip, const struct police *police)
@@ -434,6 +850,19 @@ int dataplane_delete_vip(struct dataplane *dp, const struct vip_key *key)
 int dataplane_set_vip(struct dataplane *dp, const struct vip *vip)
 {
 	return vip_index_set(&dp->vip_index, vip);
+}
+
+size_t dataplane_vips(struct dataplane *dp, const struct vip **out)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < VIP_BUCKETS && n < SHUNT_MAX_VIPS; i++) {
+		__u32 record = (__u32)dp->vip_index.buckets[i];
+
+		if (record && record < VIP_RECORDS)
+			out[n++] = &dp->vip_index.records[record];
+	}
+	return n;
 }
 
 int dataplane_add_egress(struct dataplane *dp, unsigned ifindex)

@@ -74,6 +74,7 @@ struct tell {
 	uint64_t n_told, n_replayed, n_refused, n_challenged; /* in the first pass */
 	uint64_t first_ns, last_ns; /* segments of the first pass were sent */
 	uint64_t n_failed_before; /* outlet_failed() at its start */
+	bool again; /* an earlier run may have told all of them: none is no news */
 	bool reported;
 };
 
@@ -464,7 +465,7 @@ static void tell_report(struct journal *j, struct tell *t)
 	uint64_t told = t->n_told - t->n_replayed;
 	json_t *evidence;
 
-	if (t->reported)
+	if (t->reported || (t->again && !t->n_told))
 		return;
 	t->reported = true;
 	evidence = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "flows", (json_int_t)t->n_told, "replayed",
@@ -612,6 +613,16 @@ void journal_tell(struct journal *j, uint16_t backend)
 	for (uint64_t now = t ? t->at_ns : 0; t && !t->pass && now < t->at_ns + TELL_NOW_NS; now = now_ns())
 		if (!tell_run(j, t, now))
 			break; /* serves again: journal_run() ends it */
+}
+
+void journal_resume(struct journal *j)
+{
+	tell_begin(j, 0);
+	for (uint16_t id = 1; id < SHUNT_MAX_BACKENDS; id++)
+		if (j->shuntd->backend_ids[id] && !backend_serves(j, id))
+			tell_begin(j, id);
+	for (struct tell *t = j->tells; t; t = t->next)
+		t->again = true;
 }
 
 bool journal_telling(const struct journal *j)

@@ -35,6 +35,9 @@ bool journal_run(struct journal *journal);
  */
 void journal_tell(struct journal *journal, uint16_t backend);
 
+/* After another run of shuntd: whoever that may not have told to the end is told. Goes on in journal_run(). */
+void journal_resume(struct journal *journal);
+
 /*
  * True while clients wait for their first word: what blocks the main loop for milliseconds and is not urgent (swapping in
  * a table with new heirs) should wait until this is false.

@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #include "common/privileges.h"
+#include "shuntd/adopt.h"
+#include "shuntd/attach.h"
 #include "shuntd/backends.h"
 #include "shuntd/checker.h"
 #include "shuntd/control.h"
@@ -96,23 +98,6 @@ static void take_events(struct shuntd *s)
 		backends_run(s);
 }
 
-static int attach_all(struct shuntd *s)
-{
-	for (size_t i = 0; i < s->config->n_interfaces; i++) {
-		const char *name = s->config->interfaces[i], *mode = "", *why = "";
-		unsigned ifindex = if_nametoindex(name);
-		char what[64];
-
-		snprintf(what, sizeof(what), "interface %s", name);
-		if (!ifindex)
-			return fail(what, "no such interface");
-		if (dataplane_attach(s->dataplane, ifindex, &mode, &why))
-			return fail(what, why);
-		snprintf(s->xdp_mode[i], sizeof(s->xdp_mode[i]), "%s", mode);
-	}
-	return 0;
-}
-
 /* A socket that fails for good must not wake the loop for ever: the ways are then what they were. */
 static void on_netlink(void *arg)
 {
@@ -151,6 +136,7 @@ static void on_period(void *arg)
 	state_run(s->state);
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	now_ns = (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+	attach_run(s, now_ns);
 	health_run(s->health, now_ns);
 	keepalived_run(s->keepalived, now_ns);
 }
@@ -221,6 +207,7 @@ static void detector_choose(struct shuntd *s)
 	int err = 0;
 
 	s->detector = s->config->detector;
+	dataplane_detector(s->dataplane)->tick_stopped = s->detector != DETECTOR_KERNEL;
 	if (s->detector != DETECTOR_KERNEL)
 		return;
 	if (dataplane_has_timer(s->dataplane)) {
@@ -249,11 +236,64 @@ static int http_start(struct shuntd *s)
 						  : strerror(-err));
 }
 
+/* The maps, an earlier run's with what it left in them, or new ones, filled from the configuration. */
+static int dataplane_start(struct shuntd *s)
+{
+	struct dataplane_options options = { .seed = s->config->seed,
+					     .flows_max = s->config->flows_max,
+					     .on_event = on_event,
+					     .arg = s,
+					     .pins = &s->pins };
+	const char *why = "";
+	int err = dataplane_open(&s->dataplane, &options, &why);
+
+	if (!err && dataplane_inherited(s->dataplane) && adopt_read(s)) {
+		dataplane_close(s->dataplane, DATAPLANE_AGAIN);
+		s->dataplane = NULL;
+		options.anew = true;
+		err = dataplane_open(&s->dataplane, &options, &why);
+	}
+	if (err)
+		return fail(NULL, why);
+	err = dataplane_set_keys(s->dataplane, &s->keys);
+	if (err)
+		return fail("probe keys", strerror(-err));
+	err = journal_open(&s->journal, s);
+	if (err)
+		return fail("journal",
+			    err == -EPERM ? "not allowed to open raw sockets, CAP_NET_RAW is needed" : strerror(-err));
+	err = dataplane_inherited(s->dataplane) ? adopt_resume(s, &why)
+						: backends_open(s, dataplane_replaces(s->dataplane), &why);
+	if (err)
+		return fail(NULL, why);
+	detector_choose(s);
+	return 0;
+}
+
+/* From here on it is our run; whether and by what the kernel's side outlives it. */
+static void run_tell(struct shuntd *s)
+{
+	struct about *about = dataplane_about(s->dataplane);
+
+	about->began_ns = about->n_runs ? about->began_ns : s->started_ns;
+	about->started_ns = s->started_ns;
+	about->pid = (uint32_t)getpid();
+	about->n_runs++;
+	if (dataplane_inherited(s->dataplane))
+		ledger_add(s->ledger, 0, "shuntd", "self", "took over", "from an earlier run, by its pinned maps",
+			   json_pack("{s:s, s:i, s:i}", "pin", s->pins.directory, "backends", (int)s->n_backends,
+				     "runs", (int)about->n_runs));
+	else if (dataplane_replaces(s->dataplane))
+		ledger_add(
+			s->ledger, 0, "shuntd", "self", "began anew",
+			"what was left is of another layout, seed or flows.max: its recorded flows are not known here",
+			json_pack("{s:s}", "pin", s->pins.directory));
+	if (*s->pins.why && *s->config->pin)
+		ledger_add(s->ledger, 0, "shuntd", "self", "not pinned", s->pins.why, NULL);
+}
+
 static int run(struct shuntd *s)
 {
-	struct dataplane_options dataplane = {
-		.seed = s->config->seed, .flows_max = s->config->flows_max, .on_event = on_event, .arg = s
-	};
 	struct prober_options prober = { .arg = s, .on_event = on_thread_event };
 	struct ledger_options ledger = { .limit_bytes = LEDGER_FILE_BYTES, .on_event = record_event };
 	struct checker_options checker = { .arg = s, .on_event = on_thread_event };
@@ -267,6 +307,8 @@ static int run(struct shuntd *s)
 	err = loop_open(&s->loop);
 	if (err)
 		return fail("main loop", strerror(-err));
+	if (pins_open(&s->pins, s->config->pin)) /* first of all that another shuntd may have */
+		return fail(s->config->pin, "another shuntd has this directory, expected one of its own in 'pin'");
 	err = record_open(&s->record, s);
 	if (err)
 		return fail("record", strerror(-err));
@@ -295,35 +337,28 @@ static int run(struct shuntd *s)
 		return fail(NULL, line);
 	if (!privileges_have(PRIVILEGE(PERFMON)))
 		return fail("not allowed to load BPF programs that add to pointers", "CAP_PERFMON is needed");
-	if (dataplane_open(&s->dataplane, &dataplane, &why))
-		return fail(NULL, why);
+	err = state_open(&s->state, s);
+	if (err)
+		return fail("state", strerror(-err));
+	if (dataplane_start(s))
+		return 1;
 	err = health_open(&s->health, s, false);
 	if (err)
 		return fail("health", strerror(-err));
 	if (keepalived_open(&s->keepalived, s, false, &why))
 		return fail(NULL, why);
-	err = dataplane_set_keys(s->dataplane, &s->keys);
-	if (err)
-		return fail("probe keys", strerror(-err));
-	err = journal_open(&s->journal, s);
-	if (err)
-		return fail("journal",
-			    err == -EPERM ? "not allowed to open raw sockets, CAP_NET_RAW is needed" : strerror(-err));
-	detector_choose(s);
-	err = state_open(&s->state, s);
-	if (err)
-		return fail("state", strerror(-err));
-	if (backends_open(s, &why))
-		return fail(NULL, why);
-	state_restore(s->state);
+	if (!s->wanted)
+		state_restore(s->state);
 	err = control_open(&s->control, s, s->config->control_socket, s->config->control_group);
 	if (err)
 		return fail(s->config->control_socket,
 			    err == -EADDRINUSE ? "another shuntd answers on this socket" : strerror(-err));
 	if (http_start(s))
 		return 1;
-	if (attach_all(s))
+	dataplane_pin(s->dataplane);
+	if (attach_open(s))
 		return 1;
+	run_tell(s);
 	if (mlockall(MCL_CURRENT | MCL_FUTURE))
 		return fail("not allowed to lock memory", "CAP_IPC_LOCK is needed");
 	err = privileges_keep(PRIVILEGES);
@@ -341,10 +376,15 @@ static int run(struct shuntd *s)
 	checker.cpu = cpu;
 	if (checker_open(&s->checker, &checker, &why) || backends_check(s, &why))
 		return fail(NULL, why);
+	if (s->wanted) {
+		shuntd_take_over(s);
+		state_restore(s->state);
+	}
 	ledger_add(s->ledger, 0, "shuntd", "self", "ready",
 		   s->detector == DETECTOR_KERNEL ? "detector kernel" : "detector controller",
 		   json_pack("{s:i, s:i, s:i, s:i}", "interfaces", (int)s->config->n_interfaces, "vips",
 			     (int)s->config->n_vips, "backends", (int)s->n_backends, "cpu", cpu));
+	s->started = true;
 	ownership_read(s);
 	err = loop_run(s);
 	keepalived_leave(s->keepalived); /* while everything still runs */
@@ -359,7 +399,8 @@ static void stop(struct shuntd *s)
 	prober_stop(s->prober);
 	checker_close(s->checker);
 	journal_close(s->journal);
-	dataplane_close(s->dataplane);
+	dataplane_close(s->dataplane, s->detach ? DATAPLANE_REMOVE : s->started ? DATAPLANE_LEAVE : DATAPLANE_FAILED);
+	pins_close(&s->pins);
 	netlink_close(s->netlink);
 	state_close(s->state);
 	backends_close(s);
@@ -394,7 +435,11 @@ int main(int argc, char **argv)
 						 { "show-config", required_argument, NULL, 's' },
 						 { "help", no_argument, NULL, 'h' },
 						 { 0 } };
-	struct shuntd s = { .config_path = SHUNTD_CONFIG, .pipe = { -1, -1 }, .timer = -1, .signals = -1 };
+	struct shuntd s = { .config_path = SHUNTD_CONFIG,
+			    .pins = { .program = "shuntd", .loss = "traffic ends with shuntd", .fd = -1 },
+			    .pipe = { -1, -1 },
+			    .timer = -1,
+			    .signals = -1 };
 	struct timespec now;
 	sigset_t handled;
 	char *text, *absolute, why[512];
@@ -449,6 +494,7 @@ int main(int argc, char **argv)
 	err = run(&s);
 	stop(&s);
 	config_free(s.config);
+	config_free(s.wanted);
 	free(absolute);
 	return err;
 }

@@ -12,6 +12,7 @@
 
 #include "core/flow.h"
 #include "shuntd/journal.h"
+#include "shuntd/names.h"
 
 static uint64_t now_ns(void)
 {
@@ -147,7 +148,10 @@ int vip_load(struct shuntd *s, const struct vip_run *v)
 	if (err)
 		return err;
 	vip_hash_mask((uint64_t *)vip.hash_mask, &v->conf);
-	return dataplane_set_vip(s->dataplane, &vip);
+	names_vip_begin(s, v);
+	err = dataplane_set_vip(s->dataplane, &vip);
+	names_vip(s, v);
+	return err;
 }
 
 int vips_flags_apply(struct shuntd *s)
@@ -187,8 +191,10 @@ static void move_done(void *arg, uint32_t id)
 	}
 	if (pool->id_before != pool->id) {
 		dataplane_clear_table(s->dataplane, pool->id_before);
+		names_pool_forget(s, pool->id_before);
 		s->pool_ids[pool->id_before] = NULL;
 		pool->id_before = pool->id;
+		names_pool(s, pool);
 	}
 	pool->moving = false;
 	ledger_add(s->ledger, now, "pool", pool->name, "flows moved", NULL,
@@ -259,7 +265,7 @@ static void tables_settle(struct shuntd *s, const struct pool_run *pool)
 
 int pool_rebuild(struct shuntd *s, struct pool_run *pool, uint32_t n_slots)
 {
-	uint32_t n_before, n_after, n_moved, n_slots_before = pool->n_slots;
+	uint32_t id, n_before, n_after, n_moved, n_slots_before = pool->n_slots;
 	struct table *table, *table_before = pool->table;
 	const struct slot *before = table_slots(table_before, &n_before), *after;
 	uint64_t start = now_ns();
@@ -276,6 +282,8 @@ int pool_rebuild(struct shuntd *s, struct pool_run *pool, uint32_t n_slots)
 	if (!err && pool->id != pool->id_before)
 		err = dataplane_set_table(s->dataplane, pool->id, after, n_after);
 	pool->n_slots = n_slots;
+	if (!err && pool->id != pool->id_before)
+		names_pool(s, pool);
 	if (!err && n_moved)
 		err = vips_migrate(s, pool, n_before);
 	if (!err && pool->id == pool->id_before)
@@ -302,11 +310,82 @@ out:
 	for (size_t i = 0; i < s->n_vips; i++)
 		if (s->vips[i]->pool == pool)
 			s->vips[i]->migrating = false;
-	if (pool->id != pool->id_before) {
-		s->pool_ids[pool->id] = NULL;
-		pool->id = pool->id_before;
-	}
+	id = pool->id;
+	pool->id = pool->id_before;
 	vips_flags_apply(s);
+	if (id != pool->id) {
+		names_pool(s, pool);
+		names_pool_forget(s, id);
+		dataplane_clear_table(s->dataplane, id);
+		s->pool_ids[id] = NULL;
+	}
+	return err;
+}
+
+int pool_table(struct shuntd *s, struct pool_run *pool)
+{
+	return table_of(s, pool, pool->n_slots, &pool->table);
+}
+
+/* The VIPs that follow a table from before: how many, and how many slots that has. */
+static size_t vips_migrating(const struct shuntd *s, const struct pool_run *pool, uint32_t *n_slots_before)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->n_vips; i++) {
+		if (s->vips[i]->pool != pool || !s->vips[i]->migrating)
+			continue;
+		*n_slots_before = s->vips[i]->n_slots_before;
+		n++;
+	}
+	return n;
+}
+
+/* What can't be read is taken for a table in which nobody owned anything: then every flow is looked up. */
+static struct slot *slots_or_nobody(struct slot *slots, uint32_t *n, uint32_t n_slots)
+{
+	if (slots)
+		return slots;
+	*n = n_slots;
+	return calloc(n_slots + 1, sizeof(*slots));
+}
+
+int pool_adopt(struct shuntd *s, struct pool_run *pool)
+{
+	uint32_t n_after, n_now = pool->n_slots, n_before = pool->n_slots;
+	const struct slot *after = table_slots(pool->table, &n_after);
+	size_t n_migrating = vips_migrating(s, pool, &n_before);
+	struct slot *now = NULL, *before = NULL;
+	int err = 0;
+
+	dataplane_get_table(s->dataplane, pool->id, &now, &n_now);
+	now = slots_or_nobody(now, &n_now, n_after);
+	if (n_migrating && dataplane_get_table_before(s->dataplane, pool->id, &before, &n_before))
+		before = slots_or_nobody(before, &n_before, n_after);
+	if (!now || (n_migrating && !before)) {
+		err = -ENOMEM;
+		goto out;
+	}
+	if (!slots_moved(now, n_now, after, n_after)) {
+		pool->heirs_changed = memcmp(now, after, n_after * sizeof(*now)) ? 1 : 0;
+	} else {
+		/* shuntd ended after it had written who is in the pool, and before its table said so. */
+		err = dataplane_set_table_before(s->dataplane, pool->id, before ? before : now,
+						 before ? n_before : n_now);
+		err = err ? err : vips_migrate(s, pool, before ? n_before : n_now);
+		err = err ? err : dataplane_set_table(s->dataplane, pool->id, after, n_after);
+		n_migrating = 1;
+	}
+	for (size_t i = 0; !err && i < s->n_vips; i++)
+		if (s->vips[i]->pool == pool)
+			err = vip_load(s, s->vips[i]);
+	if (!err && n_migrating) {
+		tables_settle(s, pool);
+		move_begin(s, pool);
+	}
+out:
+	free(now);
+	free(before);
 	return err;
 }
 

@@ -11,6 +11,11 @@
 /* A new pool's first table, or the table anew where nothing is to be led over. 0 or -errno. */
 int pool_load(struct shuntd *shuntd, struct pool_run *pool);
 
+/* The same, in two steps, for a pool that an earlier run has left: the table as it should be, from who is in the pool... */
+int pool_table(struct shuntd *shuntd, struct pool_run *pool);
+/* ...then the kernel's is compared with it, and what that run has begun is brought to its end: pool->moving, as below. */
+int pool_adopt(struct shuntd *shuntd, struct pool_run *pool);
+
 /* A backend of the pool may be an heir from now on, or no more. pools_swap() hands the table to the kernel. */
 void pool_follow(const struct backend_run *backend, bool alive);
 

@@ -22,6 +22,7 @@
 #include "common/key_file.h"
 #include "core/plan.h"
 #include "shuntd/backends.h"
+#include "shuntd/names.h"
 #include "shuntd/ownership.h"
 #include "shuntd/rounds.h"
 #include "shuntd/state.h"
@@ -289,6 +290,7 @@ static void backend_remove(struct shuntd *s, const struct plan_change *c)
 		return;
 	if (!pool_conf(s->config, c->pool)) {
 		b->pool->removed = true; /* its VIPs are led elsewhere first: then it drains */
+		names_pool(s, b->pool);
 		return;
 	}
 	b->pool->stale = true;
@@ -315,6 +317,7 @@ static void backend_change(struct shuntd *s, const struct plan_change *c)
 	if (!b)
 		return;
 	b->conf = *backend_conf(pool_conf(s->config, c->pool), c->name);
+	names_backend(s, b);
 	if (c->kind == PLAN_BACKEND_WEIGHT)
 		b->pool->stale = true;
 	else
@@ -325,7 +328,9 @@ static void pool_add(struct shuntd *s, const struct plan_change *c)
 {
 	struct pool_run *pool = pool_run_add(s, pool_conf(s->config, c->name));
 
-	if (!pool)
+	if (pool)
+		names_pool(s, pool);
+	else
 		failed(s, c, -ENOMEM);
 }
 
@@ -346,6 +351,7 @@ static void vip_remove(struct shuntd *s, const struct plan_change *c)
 	struct vip_key key = { .address = v->conf.address, .port = htons(v->conf.port), .protocol = v->conf.protocol };
 
 	dataplane_delete_vip(s->dataplane, &key);
+	names_vip_forget(s, v->id);
 	vip_run_remove(s, v);
 }
 
@@ -473,8 +479,10 @@ static void weights_apply(struct shuntd *s)
 		for (size_t i = 0; i < pool->n_backends; i++) {
 			struct backend_run *b = backend_find(s, pool->backends[i].name);
 
-			if (b)
-				b->conf.configured_weight = pool->backends[i].configured_weight;
+			if (!b)
+				continue;
+			b->conf.configured_weight = pool->backends[i].configured_weight;
+			names_backend(s, b);
 		}
 	}
 }
@@ -495,6 +503,7 @@ static void apply(struct shuntd *s, const struct plan *plan, const struct probe_
 		if (!pool)
 			continue;
 		pool->max_soft_eject = s->config->pools[i].max_soft_eject;
+		names_pool(s, pool);
 		pool->n_slots_wanted = s->config->pools[i].n_slots;
 		pool->stale = pool->stale || pool->n_slots_wanted != pool->n_slots;
 	}
@@ -570,9 +579,12 @@ static json_t *reload_begin(struct shuntd *s, const struct reload *how, struct c
 	apply(s, plan, keys);
 	state_changed(s->state);
 	config_free(before);
-	for (size_t i = 0; how->force && i < s->n_backends; i++)
-		if (is_to_be_cut(s->backends[i]))
-			s->backends[i]->drain_deadline_ns = s->reload_ns;
+	for (size_t i = 0; how->force && i < s->n_backends; i++) {
+		if (!is_to_be_cut(s->backends[i]))
+			continue;
+		s->backends[i]->drain_deadline_ns = s->reload_ns;
+		names_backend(s, s->backends[i]);
+	}
 	reload_run(s);
 	return changes;
 }
@@ -633,6 +645,30 @@ int shuntd_reload(struct shuntd *s, const struct reload *how, json_t **changes, 
 	return err;
 }
 
+int shuntd_take_over(struct shuntd *s)
+{
+	const struct reload how = { .name = s->config_path };
+	struct config_fault fault = { 0 };
+	struct probe_keys keys = s->keys;
+	struct config *after = s->wanted;
+	struct plan plan = { 0 };
+	char(*modes)[16] = NULL;
+	int err;
+
+	s->wanted = NULL;
+	weights_carry(s, after);
+	err = reload_judge(s, after, &plan, &keys, &fault);
+	err = err ? err : interfaces_attach(s, after, &modes, &fault);
+	if (!err) {
+		json_decref(reload_begin(s, &how, after, modes, &plan, &keys));
+	} else {
+		ledger_add(s->ledger, 0, "shuntd", "self", "reload refused", fault.error.text, NULL);
+		config_free(after);
+	}
+	plan_free(&plan);
+	return err;
+}
+
 void shuntd_reload_asked(struct shuntd *s)
 {
 	json_t *changes = NULL;
@@ -658,6 +694,7 @@ int shuntd_set_weight(struct shuntd *s, struct backend_run *b, uint32_t weight)
 	if (weight == before)
 		return 0;
 	conf->weight = b->conf.weight = weight;
+	names_backend(s, b);
 	evidence = json_pack("{s:I, s:I, s:I}", "weight", (json_int_t)weight, "before", (json_int_t)before,
 			     "configured", (json_int_t)b->conf.configured_weight);
 	ledger_add(s->ledger, 0, "backend", b->conf.name, "weight set", NULL, commanded(s, evidence));

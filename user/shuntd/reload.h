@@ -51,6 +51,12 @@ struct reload {
  */
 int shuntd_reload(struct shuntd *shuntd, const struct reload *how, json_t **changes, char *why, size_t why_size);
 
+/*
+ * At the start, after adopt_read(): what runs is what an earlier run had; from now on shuntd->wanted holds, as after a reload.
+ * 0; or -errno: what ran runs on, and the ledger says why.
+ */
+int shuntd_take_over(struct shuntd *shuntd);
+
 /* SIGHUP: shuntd's own file, told by the ledger alone; while flows are being led over it waits for that. */
 void shuntd_reload_asked(struct shuntd *shuntd);
 

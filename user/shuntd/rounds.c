@@ -111,7 +111,8 @@ int rounds_start(struct shuntd *s, struct prober_options *options, const char **
 	int err;
 
 	s->configured_interval_ns = s->config->probe_interval_ns;
-	interval_begin(s, s->configured_interval_ns);
+	/* Who was up before us may be far away. */
+	interval_begin(s, pace_fit(s->configured_interval_ns, 0, reach_ns(s, farthest(s))));
 	options->settings = settings_make(s);
 	err = prober_start(&s->prober, options, why);
 	if (err)
@@ -123,7 +124,7 @@ int rounds_start(struct shuntd *s, struct prober_options *options, const char **
 	before = s->pace;
 	look.n_rounds = atomic_load(&stats->full_rounds);
 	look.cost_ns = atomic_load(&stats->full_round_ns);
-	s->pace.interval_ns = pace_fit(look.configured_ns, look.cost_ns, 0);
+	s->pace.interval_ns = pace_fit(look.configured_ns, look.cost_ns, reach_ns(s, farthest(s)));
 	if (s->pace.interval_ns != before.interval_ns && !interval_set(s, &before))
 		tell(s, PACE_COST, before.interval_ns, &look);
 	return 0;

@@ -110,14 +110,11 @@ static void list_remove(void **list, size_t *n, const void *run)
 	memmove(list + at, list + at + 1, (--*n - at) * sizeof(*list));
 }
 
-struct backend_run *backend_run_add(struct shuntd *s, const struct config_backend *conf, struct pool_run *pool)
+struct backend_run *backend_run_put(struct shuntd *s, uint16_t id, const struct config_backend *conf,
+				    struct pool_run *pool)
 {
-	struct backend_run *b;
-	uint16_t id = 1;
+	struct backend_run *b = list_grow(&s->backends, s->n_backends) ? calloc(1, sizeof(*b)) : NULL;
 
-	while (id < SHUNT_MAX_BACKENDS && s->backend_ids[id])
-		id++;
-	b = id < SHUNT_MAX_BACKENDS && list_grow(&s->backends, s->n_backends) ? calloc(1, sizeof(*b)) : NULL;
 	if (!b)
 		return NULL;
 	b->id = id;
@@ -128,14 +125,19 @@ struct backend_run *backend_run_add(struct shuntd *s, const struct config_backen
 	return b;
 }
 
-struct pool_run *pool_run_add(struct shuntd *s, const struct config_pool *conf)
+struct backend_run *backend_run_add(struct shuntd *s, const struct config_backend *conf, struct pool_run *pool)
 {
-	struct pool_run *p;
-	uint32_t id = 0;
+	uint16_t id = 1;
 
-	while (id < SHUNT_MAX_POOLS && s->pool_ids[id])
+	while (id < SHUNT_MAX_BACKENDS && s->backend_ids[id])
 		id++;
-	p = id < SHUNT_MAX_POOLS && list_grow(&s->pools, s->n_pools) ? calloc(1, sizeof(*p)) : NULL;
+	return id < SHUNT_MAX_BACKENDS ? backend_run_put(s, id, conf, pool) : NULL;
+}
+
+struct pool_run *pool_run_put(struct shuntd *s, uint32_t id, const struct config_pool *conf)
+{
+	struct pool_run *p = list_grow(&s->pools, s->n_pools) ? calloc(1, sizeof(*p)) : NULL;
+
 	if (!p)
 		return NULL;
 	p->id = p->id_before = id;
@@ -147,14 +149,19 @@ struct pool_run *pool_run_add(struct shuntd *s, const struct config_pool *conf)
 	return p;
 }
 
-struct vip_run *vip_run_add(struct shuntd *s, const struct config_vip *conf, struct pool_run *pool)
+struct pool_run *pool_run_add(struct shuntd *s, const struct config_pool *conf)
 {
-	struct vip_run *v;
-	uint32_t id = s->next_vip_id, tried = 0;
+	uint32_t id = 0;
 
-	for (; tried < SHUNT_MAX_VIPS && s->vip_ids[id]; tried++)
-		id = (id + 1) % SHUNT_MAX_VIPS;
-	v = tried < SHUNT_MAX_VIPS && list_grow(&s->vips, s->n_vips) ? calloc(1, sizeof(*v)) : NULL;
+	while (id < SHUNT_MAX_POOLS && s->pool_ids[id])
+		id++;
+	return id < SHUNT_MAX_POOLS ? pool_run_put(s, id, conf) : NULL;
+}
+
+struct vip_run *vip_run_put(struct shuntd *s, uint32_t id, const struct config_vip *conf, struct pool_run *pool)
+{
+	struct vip_run *v = list_grow(&s->vips, s->n_vips) ? calloc(1, sizeof(*v)) : NULL;
+
 	if (!v)
 		return NULL;
 	v->id = id;
@@ -164,6 +171,15 @@ struct vip_run *vip_run_add(struct shuntd *s, const struct config_vip *conf, str
 	s->next_vip_id = (id + 1) % SHUNT_MAX_VIPS;
 	list_insert((void **)s->vips, &s->n_vips, v, offsetof(struct vip_run, conf.name));
 	return v;
+}
+
+struct vip_run *vip_run_add(struct shuntd *s, const struct config_vip *conf, struct pool_run *pool)
+{
+	uint32_t id = s->next_vip_id, tried = 0;
+
+	for (; tried < SHUNT_MAX_VIPS && s->vip_ids[id]; tried++)
+		id = (id + 1) % SHUNT_MAX_VIPS;
+	return tried < SHUNT_MAX_VIPS ? vip_run_put(s, id, conf, pool) : NULL;
 }
 
 void backend_run_hide(struct shuntd *s, struct backend_run *b)
@@ -183,7 +199,7 @@ void backend_run_remove(struct shuntd *s, struct backend_run *b)
 
 void pool_run_remove(struct shuntd *s, struct pool_run *p)
 {
-	s->pool_ids[p->id] = NULL;
+	s->pool_ids[p->id] = s->pool_ids[p->id_before] = NULL;
 	list_remove((void **)s->pools, &s->n_pools, p);
 	table_free(p->table);
 	free(p);
@@ -208,4 +224,7 @@ void runs_free(struct shuntd *s)
 	free(s->vips);
 	free(s->backends);
 	free(s->pools);
+	s->vips = NULL;
+	s->backends = NULL;
+	s->pools = NULL;
 }

@@ -9,6 +9,7 @@
 #ifndef SHUNTD_H
 #define SHUNTD_H
 
+#include "common/pins.h"
 #include "core/admission.h"
 #include "core/config.h"
 #include "core/pace.h"
@@ -102,6 +103,8 @@ struct forgetting {
 struct shuntd {
 	const char *config_path;
 	struct config *config; /* the newest that was applied */
+	struct config *wanted; /* after adopt_read(): the file's, until it is applied; then NULL */
+	struct pins pins; /* where the kernel's side is pinned */
 	struct probe_keys keys; /* of its probe.key_file as it was read then; that of echoes is drawn at the start */
 	struct dataplane *dataplane;
 	struct netlink *netlink;
@@ -143,9 +146,12 @@ struct shuntd {
 	uint64_t rounds_seen_ns, rounds_seen,
 		late_seen; /* the newest look: when (0: none yet), rounds and late ones till then */
 	bool confirm; /* the journal fills: VIP_CONFIRM is to be set; journal.c sets it, then calls vips_flags_apply() */
-	char (*xdp_mode)[16]; /* per interface of config: "native" or "generic" */
+	char (*xdp_mode)[16]; /* per interface of config: "native" or "generic"; "": not attached */
+	uint64_t attach_ns; /* CLOCK_MONOTONIC, the newest attempt to attach again */
 	int timer, signals; /* the main loop's period, and what ends it */
 	bool ending; /* set: the main loop ends */
+	bool detach; /* and the kernel's side with it */
+	bool started; /* the start succeeded: what is pinned stays */
 	int pipe[2]; /* events from the prober's thread, when it judges, and from the checker's */
 	int cpu; /* that asks and evaluates; -1: any */
 	enum config_detector detector; /* the one that runs, after fallback */
@@ -168,6 +174,11 @@ struct vip_run *vip_find(const struct shuntd *shuntd, const char *name);
 struct backend_run *backend_run_add(struct shuntd *shuntd, const struct config_backend *conf, struct pool_run *pool);
 struct pool_run *pool_run_add(struct shuntd *shuntd, const struct config_pool *conf);
 struct vip_run *vip_run_add(struct shuntd *shuntd, const struct config_vip *conf, struct pool_run *pool);
+/* The same with an id that nobody has. */
+struct backend_run *backend_run_put(struct shuntd *shuntd, uint16_t id, const struct config_backend *conf,
+				    struct pool_run *pool);
+struct pool_run *pool_run_put(struct shuntd *shuntd, uint32_t id, const struct config_pool *conf);
+struct vip_run *vip_run_put(struct shuntd *shuntd, uint32_t id, const struct config_vip *conf, struct pool_run *pool);
 void backend_run_remove(struct shuntd *shuntd, struct backend_run *backend);
 void pool_run_remove(struct shuntd *shuntd, struct pool_run *pool);
 void vip_run_remove(struct shuntd *shuntd, struct vip_run *vip);
