@@ -159,8 +159,7 @@ def test_page_of_an_object_tells_what_its_groups_of_words_are(name):
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory):
     """Stands in for the daemon: knows names. Its socket."""
-    lists = {"vip": [{"name": name} for name in NAMES["vip"]],
-             "backend": [{"name": name, "pool": NAMES["pool"][0]} for name in NAMES["backend"]]}
+    lists = {kind: [{"name": name} for name in names] for kind, names in NAMES.items()}
     with Script(tmp_path_factory.mktemp("daemon") / "shuntd.sock", lambda r: {"result": lists[r["object"]]}) as script:
         yield script.path
 

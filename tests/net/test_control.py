@@ -18,8 +18,8 @@ from conftest import BUILD, ROOT
 from topology import VIP4, VIP6, wait_for
 
 NOBODY = 65534
-SHOWS = [["vip", "show"], ["backend", "show"], ["probe", "show"], ["slot", "show"], ["event", "show"], ["stats", "show"],
-         ["config", "show"]]
+DESCRIPTION = json.loads(subprocess.run([BUILD / "shunt", "-j", "help"], stdout=subprocess.PIPE, check=True).stdout)
+SHOWS = [[o["name"], "show"] for o in DESCRIPTION["objects"] if any(c["name"] == "show" for c in o["commands"])]
 
 
 def shunt(*argv, **kw):
@@ -362,10 +362,33 @@ def running(cluster, shuntd):
 def test_every_show_is_a_table_for_people_and_json_for_programs(running):
     for argv in SHOWS:
         plain, line, pretty = (running.shunt_text(*options, *argv) for options in ((), ("-j",), ("-p",)))
-        assert len(plain.splitlines()) > 1 and "null" not in plain and "{\"" not in plain
-        assert line.count("\n") == 1 and pretty.count("\n") > 1
-        kinds = {type(json.loads(text)) for text in (line, pretty)}
-        assert kinds == {dict if argv[0] in ("stats", "config") else list}
+        assert plain and "null" not in plain and "{\"" not in plain, argv
+        assert argv[0] in ("config", "event") or all(len(row) <= 100 for row in plain.splitlines()), plain
+        assert line.count("\n") == 1 and pretty.count("\n") > 1 and json.loads(line).__class__ == json.loads(pretty).__class__
+
+
+def test_live_view_shows_the_traffic_and_survives_a_restart(running, shuntd):
+    """The rest of it is in tests/golden/test_top.py."""
+    argv = [*running.shunt_argv("-j"), "top", "interval", "200ms"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as top:
+        guard = threading.Timer(60, top.kill)  # a look that never comes ends the test
+        guard.start()
+        try:
+            looks = map(json.loads, top.stdout)
+            first = next(looks)
+            assert {b["name"]: b["state"] for b in first["backends"]} == {b.name: "up" for b in running.backends}
+            assert abs(sum(b["share_permille"] for b in first["backends"]) - 1000) < 0.001
+            running.ask(VIP4, 8)
+            busy = next(look for look in looks if look["total"]["new_flows_per_s"])
+            assert {v["name"]: v["packets_per_s"] > 0 for v in busy["vips"]}["chat4"]
+            running.stop_shuntd()
+            assert next(look for look in looks if look["unanswered_since"])["backends"]
+            shuntd(running.config(interval="1ms"))
+            assert next(look for look in looks if not look["unanswered_since"])["backends"]
+            assert next(look for look in looks if look["total"]["packets_per_s"] is not None)
+        finally:
+            guard.cancel()
+            top.kill()
 
 
 def test_words_may_be_cut_short(running):

@@ -21,8 +21,8 @@ static void offer(const char *prefix, const char *word)
 		printf("%s%s\n", prefix, word);
 }
 
-/* The names of these things, each once: those of an object's list that stand under `key`. */
-static void names_offer(const struct call *call, const char *object, const char *key)
+/* The names of an object's things, each once. */
+static void names_offer(const struct call *call, const char *object)
 {
 	json_t *list, *seen, *item;
 	size_t i;
@@ -32,7 +32,7 @@ static void names_offer(const struct call *call, const char *object, const char 
 	seen = json_object();
 	json_array_foreach(list, i, item)
 	{
-		const char *name = json_string_value(json_object_get(item, key));
+		const char *name = json_string_value(json_object_get(item, "name"));
 
 		if (!name || json_object_get(seen, name))
 			continue;
@@ -66,13 +66,13 @@ static void value_offer(const struct call *call, enum value value, const char *t
 	literals_offer(title);
 	switch (value) {
 	case VALUE_VIP:
-		names_offer(call, "vip", "name");
+		names_offer(call, "vip");
 		break;
 	case VALUE_BACKEND:
-		names_offer(call, "backend", "name");
+		names_offer(call, "backend");
 		break;
 	case VALUE_POOL:
-		names_offer(call, "backend", "pool");
+		names_offer(call, "pool");
 		break;
 	case VALUE_FILE:
 		puts("/"); /* the shell knows files */

@@ -312,7 +312,7 @@ int main(int argc, char **argv)
 	}
 	code = argv_run(&call, argc, argv);
 	if (fflush(stdout) || ferror(stdout)) {
-		fprintf(stderr, "shunt: cannot write the output: %s\n", strerror(errno));
+		complain(&call, CONTROL_REFUSED, "cannot write the output: %s", strerror(errno));
 		code = code ? code : CONTROL_REFUSED;
 	}
 	return code;

@@ -19,7 +19,7 @@ enum unit {
 	UNIT_US, /* microseconds: 1234 -> 1.23 ms */
 	UNIT_SINCE_NS, /* a moment of CLOCK_MONOTONIC -> how long ago */
 	UNIT_PERMILLE, /* 12 -> 1.2% */
-	UNIT_PERCENT, /* 99.99876 -> 99.999%; cut off, so that 100% is all of it */
+	UNIT_PERCENT, /* 99.99876 -> 99.998%; cut off, so that 100% is all of it */
 	UNIT_PORT, /* 0 -> any */
 };
 

@@ -27,12 +27,14 @@ static void scaled_format(char *text, size_t size, double value, const char *con
 		snprintf(text, size, "%.*f %s", value < 9.995 ? 2 : value < 99.95 ? 1 : 0, value, units[i]);
 }
 
-/* The two largest units that count: 90061 -> "1d1h", 1.23 -> "1.2s". */
+/* The two largest units that count: 90061 -> "1d1h", 1.23 -> "1.2s", 0.0123 -> "12ms". */
 static void duration_format_s(char *text, size_t size, double seconds)
 {
 	int64_t s = (int64_t)seconds;
 
-	if (seconds < 9.95)
+	if (seconds < 0.9995)
+		snprintf(text, size, "%.0fms", seconds * 1000);
+	else if (seconds < 9.95)
 		snprintf(text, size, "%.1fs", seconds);
 	else if (s < 60)
 		snprintf(text, size, "%" PRId64 "s", s);
@@ -50,7 +52,7 @@ static void number_format(char *text, size_t size, double value, enum unit unit)
 	static const char *const bytes[] = { "B", "kB", "MB", "GB", "TB", "PB" };
 	static const char *const times[] = { "us", "ms", "s" };
 	struct timespec t;
-	double age_s;
+	double age_s, cut;
 
 	switch (unit) {
 	case UNIT_COUNT:
@@ -74,7 +76,8 @@ static void number_format(char *text, size_t size, double value, enum unit unit)
 		duration_format_s(text, size, age_s > 0 ? age_s : 0);
 		break;
 	case UNIT_PERCENT:
-		snprintf(text, size, "%.3f%%", (double)(int64_t)(value * 1000) / 1000);
+		cut = (double)(int64_t)(value * 1000) / 1000;
+		snprintf(text, size, value == (double)(int64_t)value ? "%.0f%%" : "%.3f%%", cut);
 		break;
 	case UNIT_PERMILLE:
 		snprintf(text, size, "%.1f%%", value / 10);
@@ -198,61 +201,10 @@ static void word_print(FILE *f, const char *text)
 
 /* ---- shapes ---- */
 
-/* The line ends with its last word: nothing pads it. */
-static void cell_print(FILE *f, const char *text, size_t width, bool right, bool last)
-{
-	int pad = (int)(width - strlen(text));
-
-	fprintf(f, "%*s", right ? pad : 0, "");
-	word_print(f, text);
-	fprintf(f, "%*s%s", right || last ? 0 : pad, "", last ? "\n" : GAP);
-}
-
-static void table_print(FILE *f, const json_t *rows, const struct view *view)
-{
-	size_t n_rows = json_array_size(rows), n = 0, i;
-	char **cells;
-	size_t *widths;
-	bool *right;
-	const json_t *row;
-
-	while (view->columns[n].key)
-		n++;
-	cells = calloc(n_rows * n + 1, sizeof(*cells));
-	widths = calloc(n, sizeof(*widths));
-	right = calloc(n, sizeof(*right));
-	if (!cells || !widths || !right)
-		goto out;
-	for (size_t c = 0; c < n; c++) {
-		widths[c] = strlen(view->columns[c].title);
-		right[c] = is_numeric(rows, &view->columns[c]);
-	}
-	json_array_foreach(rows, i, row)
-	{
-		for (size_t c = 0; c < n && !is_left_out(view, row); c++) {
-			char *cell = cell_format(row, &view->columns[c]);
-
-			cells[i * n + c] = cell;
-			if (cell && strlen(cell) > widths[c])
-				widths[c] = strlen(cell);
-		}
-	}
-	for (size_t c = 0; c < n; c++)
-		cell_print(f, view->columns[c].title, widths[c], right[c], c + 1 == n);
-	json_array_foreach(rows, i, row) for (size_t c = 0; c < n && !is_left_out(view, row); c++)
-		cell_print(f, cells[i * n + c] ? cells[i * n + c] : "", widths[c], right[c], c + 1 == n);
-	for (i = 0; i < n_rows * n; i++)
-		free(cells[i]);
-out:
-	free(cells);
-	free(widths);
-	free(right);
-}
-
 /* What is longer than the line goes on below itself, where a word begins. */
 static void wrapped_print(FILE *f, char *text, size_t indent)
 {
-	const size_t width = LINE_WIDTH - indent;
+	const size_t width = indent < LINE_WIDTH ? LINE_WIDTH - indent : 0;
 
 	while (strlen(text) > width) {
 		char *end = text + width;
@@ -266,6 +218,73 @@ static void wrapped_print(FILE *f, char *text, size_t indent)
 	}
 	word_print(f, text);
 	putc('\n', f);
+}
+
+/* The line ends with its last word: nothing pads it. */
+static void cell_print(FILE *f, char *text, size_t width, bool right, bool last, size_t indent)
+{
+	int pad = (int)(width - strlen(text));
+
+	fprintf(f, "%*s", right ? pad : 0, "");
+	if (last) {
+		wrapped_print(f, text, indent);
+		return;
+	}
+	word_print(f, text);
+	fprintf(f, "%*s" GAP, right ? 0 : pad, "");
+}
+
+/* One line; NULL: nothing is there. */
+static void row_print(FILE *f, char *const *cells, const size_t *widths, const bool *right, size_t n)
+{
+	size_t indent = 0;
+
+	for (size_t c = 0; c < n; c++) {
+		cell_print(f, cells[c] ? cells[c] : (char[]){ "" }, widths[c], right[c], c + 1 == n, indent);
+		indent += widths[c] + strlen(GAP);
+	}
+}
+
+static void table_print(FILE *f, const json_t *rows, const struct view *view)
+{
+	size_t n_rows = json_array_size(rows), n = 0, i;
+	char **cells, **titles;
+	size_t *widths;
+	bool *right;
+	const json_t *row;
+
+	while (view->columns[n].key)
+		n++;
+	cells = calloc(n_rows * n + 1, sizeof(*cells));
+	titles = calloc(n, sizeof(*titles));
+	widths = calloc(n, sizeof(*widths));
+	right = calloc(n, sizeof(*right));
+	if (!cells || !titles || !widths || !right)
+		goto out;
+	for (size_t c = 0; c < n; c++) {
+		titles[c] = (char *)view->columns[c].title;
+		widths[c] = strlen(view->columns[c].title);
+		right[c] = is_numeric(rows, &view->columns[c]);
+	}
+	json_array_foreach(rows, i, row)
+	{
+		for (size_t c = 0; c < n && !is_left_out(view, row); c++) {
+			char *cell = cell_format(row, &view->columns[c]);
+
+			cells[i * n + c] = cell;
+			if (cell && strlen(cell) > widths[c])
+				widths[c] = strlen(cell);
+		}
+	}
+	row_print(f, titles, widths, right, n);
+	json_array_foreach(rows, i, row) if (!is_left_out(view, row)) row_print(f, cells + i * n, widths, right, n);
+	for (i = 0; i < n_rows * n; i++)
+		free(cells[i]);
+out:
+	free(cells);
+	free(titles);
+	free(widths);
+	free(right);
 }
 
 static void record_print(FILE *f, const json_t *object, const struct view *view)
@@ -304,12 +323,17 @@ static void text_print(FILE *f, const char *text)
 
 void out_plain_print(FILE *f, const json_t *result, const struct view *views)
 {
+	bool first = true;
+
 	for (const struct view *view = views; view->shape; view++) {
 		const json_t *part = view->key ? json_object_get(result, view->key) : result, *item;
 		size_t i;
 
-		if (view != views)
+		if (view->shape == SHAPE_TABLE && !json_array_size(part) && (view != views || view[1].shape))
+			continue; /* a heading tells nothing beside other things */
+		if (!first)
 			putc('\n', f);
+		first = false;
 		switch (view->shape) {
 		case SHAPE_TABLE:
 			table_print(f, part, view);
