@@ -126,15 +126,19 @@ def test_counters_never_fall_not_by_a_reload_either(started, config):
 
 def test_a_power_off_shows(started):
     started.plug.unplug("gpu2")
-    started.wait_states(gpu2="down")
     wait_for(lambda: scrape(started)[1]["shunt_backend_state", (("backend", "gpu2"), ("pool", "gpus"), ("state", "down"))] == 1, "state")
+    _, samples = scrape(started)
+    assert samples["shunt_backend_failures_total", (("backend", "gpu2"), ("pool", "gpus"))] == 1
+    assert samples["shunt_backend_verdict", (("backend", "gpu2"), ("pool", "gpus"), ("verdict", "silent"))] == 1
+    assert samples["shunt_pool_backends_up", (("pool", "gpus"),)] == 3
+    wait_for(lambda: scrape(started)[1]["shunt_detection_seconds_count", (("verdict", "silent"),)] == 1, "its detection")
 
 
 PATHS = {"vips": ["vip", "show"], "backends": ["backend", "show"], "slots": ["slot", "show"], "events": ["event", "show"],
          "probes?name=gpu1": ["probe", "show", "gpu1"], "backends?name=gpu2": ["backend", "show", "gpu2"],
-         "events?from=3": ["event", "show", "from", "3"], "stats": ["stats", "show"]}
+         "events?from=3": ["event", "show", "from", "3"], "stats": ["stats", "show"], "pools": ["pool", "show"]}
 FLEETING = {"now_ns", "uptime_s", "probe", "reasons", "rounds_asked", "answers", "last_answer_us", "rtt_us", "agent_age_us", "window_us",
-            "window_asked", "window_answers", "rtt_p50_us", "rtt_p99_us", "hold_left_us", "open", "closing", "closed", "detours", "used"}
+            "window_asked", "window_answers", "rtt_p50_us", "rtt_p99_us", "hold_left_us", "availability", "open", "closing", "closed", "detours", "used"}
 
 
 def lasting(value):

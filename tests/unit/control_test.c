@@ -646,7 +646,7 @@ static void every_key_of_the_contract_is_in_its_result(void **state)
 		{ "{\"object\":\"backend\",\"command\":\"show\"}",
 		  "name pool id address forward weight configured_weight domain state verdict since since_ns packets "
 		  "bytes new_flows "
-		  "egress mac mtu local live detours draining deadline_us drained cut hold_us hold_left_us" },
+		  "egress mac mtu local live failures detours draining deadline_us drained cut hold_us hold_left_us" },
 		{ "{\"object\":\"backend\",\"command\":\"drain\",\"args\":{\"name\":\"gpu1\",\"within_ns\":1000000000}"
 		  "}",
 		  "name state live notes text draining deadline_us drained cut" },

@@ -243,6 +243,7 @@ json_t *backend_json(const struct shuntd *s, const struct backend_run *b)
 	json_object_set_new(o, "configured_weight", json_integer(b->conf.configured_weight));
 	traffic_set(o, !dataplane_backend_traffic(s->dataplane, b->id, &t), &t);
 	json_object_set_new(o, "live", json_integer((json_int_t)live_flows(s, b)));
+	json_object_set_new(o, "failures", json_integer((json_int_t)b->n_failures));
 	json_object_set_new(o, "detours", json_integer((json_int_t)load32(&record->detours)));
 	drain_set(o, b);
 	hold_set(o, s, b);

@@ -135,6 +135,7 @@ static void backend_down(struct shuntd *s, struct backend_run *b, uint32_t word,
 
 	word_seen(s, b, word, at_ns);
 	admission_fall(&b->admission, &limits, at_ns);
+	b->n_failures++;
 	verdict_tell(s, b, at_ns, "down", backend_verdict_name(word), evidence);
 	journal_tell(s->journal, b->id); /* first: the heirs are chosen already, these are the heirs' heirs */
 	pool_follow(b, false);

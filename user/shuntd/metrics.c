@@ -17,7 +17,18 @@
 #include "shuntd/record.h"
 
 /* What has samples: an object of an answer. */
-enum subject { OF_DAEMON, OF_INTERFACE, OF_REASON, OF_VIP, OF_BACKEND, OF_PROBE, OF_SLOT, N_SUBJECTS };
+enum subject {
+	OF_DAEMON,
+	OF_INTERFACE,
+	OF_REASON,
+	OF_VRRP,
+	OF_POOL,
+	OF_VIP,
+	OF_BACKEND,
+	OF_PROBE,
+	OF_SLOT,
+	N_SUBJECTS
+};
 
 /* What all samples of an object are labelled with: label and key. */
 static const struct {
@@ -25,6 +36,8 @@ static const struct {
 } subject_labels[N_SUBJECTS][2] = {
 	[OF_INTERFACE] = { { "interface", "name" } },
 	[OF_REASON] = { { "reason", "name" }, { "action", "action" } },
+	[OF_VRRP] = { { "vrrp", "name" }, { "group", "group" } },
+	[OF_POOL] = { { "pool", "name" } },
 	[OF_VIP] = { { "vip", "name" }, { "pool", "pool" } },
 	[OF_BACKEND] = { { "backend", "name" }, { "pool", "pool" } },
 	[OF_PROBE] = { { "backend", "backend" }, { "pool", "pool" } },
@@ -35,6 +48,7 @@ enum reading {
 	AS_IT_IS, /* a number; true and false: 1 and 0 */
 	FROM_US,
 	FROM_PERMILLE,
+	FROM_PERCENT,
 	AGE, /* a moment of CLOCK_MONOTONIC, ns */
 	IS_THERE, /* 1; null: 0 */
 	ONE_OF, /* 1 for the value that it has, 0 for the others; `more`: all of them, the label is the key */
@@ -104,6 +118,14 @@ static const struct family {
 	{ OF_REASON, "shunt_packets", COUNTER, NULL, AS_IT_IS, "packets", NULL,
 	  "Packets by what became of them and why; their sum is all that were seen." },
 
+	{ OF_VRRP, "shunt_vrrp_state", GAUGE, NULL, ONE_OF, "state", "master backup fault stop deleted",
+	  "1 for the state that keepalived said last of an instance or a group." },
+	{ OF_POOL, "shunt_pool_backends", GAUGE, NULL, AS_IT_IS, "backends", NULL, "Backends of a pool." },
+	{ OF_POOL, "shunt_pool_backends_up", GAUGE, NULL, AS_IT_IS, "up", NULL, "Those of them that are up." },
+	{ OF_POOL, "shunt_pool_availability_ratio", GAUGE, "ratio", FROM_PERCENT, "availability.availability_percent",
+	  NULL,
+	  "Time that a backend of it was up in the time that one was up or all were down, as far as the record goes." },
+
 	{ OF_VIP, "shunt_vip_info", GAUGE, NULL, INFO, NULL, "address protocol port hash on_failure",
 	  "What the configuration says of a VIP." },
 	{ OF_VIP, "shunt_vip_held", GAUGE, NULL, AS_IT_IS, "held", NULL, "Whether this host has the VIP's address." },
@@ -122,6 +144,8 @@ static const struct family {
 	  "Time since a backend is in its state." },
 	{ OF_BACKEND, "shunt_backend_weight", GAUGE, NULL, AS_IT_IS, "weight", NULL,
 	  "Its share of its pool's slots, in proportion to the others'." },
+	{ OF_BACKEND, "shunt_backend_failures", COUNTER, NULL, AS_IT_IS, "failures", NULL,
+	  "Verdicts that took a backend down." },
 	{ OF_SLOT, "shunt_backend_slots", GAUGE, NULL, AS_IT_IS, "owner", NULL, "Slots of its pool that it owns." },
 	{ OF_BACKEND, "shunt_backend_packets", COUNTER, NULL, AS_IT_IS, "packets", NULL, "Packets sent to a backend." },
 	{ OF_BACKEND, "shunt_backend_bytes", COUNTER, "bytes", AS_IT_IS, "bytes", NULL,
@@ -245,6 +269,8 @@ static void label_add(struct labels *labels, const char *label, const json_t *va
 	labels_print(labels, "%s%s=\"", labels->length ? "," : "", label);
 	if (json_is_integer(value))
 		labels_print(labels, "%lld", (long long)json_integer_value(value));
+	if (json_is_boolean(value))
+		labels_print(labels, "%s", json_is_true(value) ? "true" : "false");
 	for (; text && *text; text++)
 		labels_print(labels, "%s%c", strchr("\"\\\n", *text) ? "\\" : "", *text == '\n' ? 'n' : *text);
 	labels_print(labels, "\"");
@@ -275,8 +301,16 @@ static void line_print(struct metrics *m, const struct family *f, const struct l
 		text_print(m, text, "%.9g\n", value);
 }
 
+static bool is_it(const json_t *value, const char *word)
+{
+	return json_is_string(value) && !strcmp(json_string_value(value), word);
+}
+
 static void sample_add(struct metrics *m, const struct family *f, const struct labels *labels, const json_t *object)
 {
+	static const double divisors[] = {
+		[AS_IT_IS] = 1, [FROM_US] = 1e6, [FROM_PERMILLE] = 1e3, [FROM_PERCENT] = 1e2
+	};
 	const json_t *value = f->key ? key_find(object, f->key) : NULL;
 	double number = json_is_true(value) ? 1 : json_number_value(value);
 	struct labels more = *labels;
@@ -293,7 +327,7 @@ static void sample_add(struct metrics *m, const struct family *f, const struct l
 		while (word_next(&words, word, sizeof(word))) {
 			more = *labels;
 			labels_print(&more, ",%s=\"%s\"", f->key, word);
-			line_print(m, f, &more, !strcmp(word, json_string_value(value)), true);
+			line_print(m, f, &more, is_it(value, word), true);
 		}
 	} else if (!value || json_is_null(value)) {
 		return;
@@ -301,11 +335,7 @@ static void sample_add(struct metrics *m, const struct family *f, const struct l
 		number = m->now_ns > (uint64_t)number ? ((double)m->now_ns - number) / 1e9 : 0;
 		line_print(m, f, labels, number, false);
 	} else {
-		line_print(m, f, labels,
-			   number / (f->reading == FROM_US         ? 1e6
-				     : f->reading == FROM_PERMILLE ? 1e3
-								   : 1),
-			   f->reading == AS_IT_IS);
+		line_print(m, f, labels, number / divisors[f->reading], f->reading == AS_IT_IS);
 	}
 }
 
@@ -411,9 +441,13 @@ static void daemon_add(struct metrics *m)
 {
 	struct request request = { .shuntd = m->shuntd, .uid = (uid_t)-1 };
 	json_t *stats = answer_command(&request, "stats", "show", NULL);
+	json_t *pools = answer_command(&request, "pool", "show", NULL);
 
 	objects_add(m, OF_INTERFACE, json_object_get(stats, "interfaces"));
 	objects_add(m, OF_REASON, json_object_get(stats, "reasons"));
+	objects_add(m, OF_VRRP, json_object_get(stats, "vrrp"));
+	objects_add(m, OF_POOL, pools);
+	json_decref(pools);
 	object_add(m, OF_DAEMON, stats);
 	record_add(m);
 }

@@ -69,6 +69,7 @@ struct backend_run {
 	bool drained; /* its end is in the ledger: no live flow, or cut at the deadline */
 	uint64_t n_cut; /* flows that were reset at the deadline */
 	bool gone; /* removed and drained: neither shown nor asked; its id is not free yet */
+	uint64_t n_failures; /* verdicts that took it down */
 	uint32_t engine; /* enum engine_state of its agent, as last acted upon */
 	json_t *evidence; /* of its newest verdict, as the ledger has it; NULL: there was none */
 	struct probe_window windows[2]; /* [0]: 10 to 20 s ago, what "lately" is counted from; [1]: up to 10 s ago */
