@@ -187,6 +187,7 @@ struct text {
 
 struct metrics {
 	struct shuntd *shuntd;
+	unsigned n_others; /* that have it too: metrics_share() */
 	uint32_t step; /* 0: the daemon, then a step each VIP, backend and pool that may be */
 	uint64_t now_ns; /* CLOCK_MONOTONIC of this step */
 	bool failed; /* no memory */
@@ -528,61 +529,78 @@ bool metrics_run(struct metrics *m, uint64_t until_ns)
 
 /* ---- the text ---- */
 
-/* HELP, TYPE and UNIT. The older format gives the type to the samples' name, and knows no unit. */
-static size_t head_print(char *out, size_t size, const struct family *f, enum metrics_format format)
+/* HELP, TYPE and UNIT. The older format gives the type to the samples' name, and knows no unit. Always the same. */
+static const char *head_of(const struct family *f, enum metrics_format format)
 {
+	static char heads[METRICS_FORMATS][N_FAMILIES][512];
 	const char *total = format == METRICS_TEXT && f->type == COUNTER ? "_total" : "";
-	bool has_unit = format == METRICS_OPEN && f->unit;
-	int n = snprintf(out, size, "# HELP %s%s %s\n# TYPE %s%s %s\n%s%s%s%s%s", f->name, total, f->help, f->name,
-			 total, type_names[f->type], has_unit ? "# UNIT " : "", has_unit ? f->name : "",
-			 has_unit ? " " : "", has_unit ? f->unit : "", has_unit ? "\n" : "");
+	char *head = heads[format][f - families];
+	size_t size = sizeof(heads[format][0]), length;
 
-	return n > 0 && (size_t)n < size ? (size_t)n : 0;
+	if (*head)
+		return head;
+	snprintf(head, size, "# HELP %s%s %s\n# TYPE %s%s %s\n", f->name, total, f->help, f->name, total,
+		 type_names[f->type]);
+	length = strlen(head);
+	if (format == METRICS_OPEN && f->unit)
+		snprintf(head + length, size - length, "# UNIT %s %s\n", f->name, f->unit);
+	return head;
 }
 
-char *metrics_text(const struct metrics *m, enum metrics_format format, size_t *length)
+static size_t part_add(struct metrics_part *parts, size_t n, const char *data, size_t length)
 {
-	const char *end = format == METRICS_OPEN ? "# EOF\n" : "";
-	char head[512], *text, *to;
-	size_t size = strlen(end) + 1;
+	_Static_assert(METRICS_PARTS_MAX > 2 * N_FAMILIES, "room for each metric's head and samples, and the end");
 
-	for (size_t i = 0; i < N_FAMILIES; i++)
-		size += m->texts[i].length ? m->texts[i].length + sizeof(head) : 0;
-	text = to = m->failed ? NULL : malloc(size);
-	if (!text)
-		return NULL;
-	for (size_t i = 0; i < N_FAMILIES; i++) {
-		size_t n = head_print(head, sizeof(head), &families[i], format);
+	parts[n] = (struct metrics_part){ data, length };
+	return n + 1;
+}
+
+size_t metrics_parts(const struct metrics *m, enum metrics_format format, struct metrics_part parts[METRICS_PARTS_MAX])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < N_FAMILIES && !m->failed; i++) {
+		const char *head = head_of(&families[i], format);
 
 		if (!m->texts[i].length)
 			continue;
-		memcpy(to, head, n);
-		memcpy(to + n, m->texts[i].data, m->texts[i].length);
-		to += n + m->texts[i].length;
+		n = part_add(parts, n, head, strlen(head));
+		n = part_add(parts, n, m->texts[i].data, m->texts[i].length);
 	}
-	memcpy(to, end, strlen(end) + 1);
-	*length = (size_t)(to - text) + strlen(end);
-	return text;
+	if (format == METRICS_OPEN && !m->failed)
+		n = part_add(parts, n, "# EOF\n", 6);
+	return n;
 }
 
 json_t *stats_metrics(struct request *r)
 {
+	struct metrics_part parts[METRICS_PARTS_MAX];
 	struct metrics *m = metrics_begin(r->shuntd);
+	size_t n = m && metrics_run(m, UINT64_MAX) ? metrics_parts(m, METRICS_OPEN, parts) : 0, size;
 	char *text = NULL;
-	size_t length;
-	json_t *o;
+	FILE *f = n ? open_memstream(&text, &size) : NULL;
+	json_t *o = NULL;
 
-	if (m && metrics_run(m, UINT64_MAX))
-		text = metrics_text(m, METRICS_OPEN, &length);
-	o = text ? json_pack("{s:s}", "text", text) : NULL;
+	if (f) {
+		for (size_t i = 0; i < n; i++)
+			fwrite(parts[i].data, 1, parts[i].length, f);
+		if (!fclose(f))
+			o = json_pack("{s:s}", "text", text);
+	}
 	free(text);
 	metrics_free(m);
 	return o;
 }
 
+struct metrics *metrics_share(struct metrics *m)
+{
+	m->n_others++;
+	return m;
+}
+
 void metrics_free(struct metrics *m)
 {
-	if (!m)
+	if (!m || m->n_others--)
 		return;
 	for (size_t i = 0; i < N_FAMILIES; i++)
 		free(m->texts[i].data);

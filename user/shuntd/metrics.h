@@ -23,9 +23,16 @@ struct metrics *metrics_begin(struct shuntd *shuntd); /* NULL: no memory */
 /* Go on until it is done (true) or CLOCK_MONOTONIC is past until_ns; at least one step is made. */
 bool metrics_run(struct metrics *metrics, uint64_t until_ns);
 
-/* The whole text once it is done, to be freed, with its length without the zero; NULL: no memory. */
-char *metrics_text(const struct metrics *metrics, enum metrics_format format, size_t *length);
+/* The text once it is done, in pieces one after another that live as long as it does. How many; 0: no memory. */
+struct metrics_part {
+	const char *data;
+	size_t length;
+};
+#define METRICS_PARTS_MAX 192
+size_t metrics_parts(const struct metrics *metrics, enum metrics_format format,
+		     struct metrics_part parts[METRICS_PARTS_MAX]);
 
+struct metrics *metrics_share(struct metrics *metrics); /* one more has it, and is to free it */
 void metrics_free(struct metrics *metrics); /* NULL is allowed */
 
 #endif
