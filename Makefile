@@ -100,6 +100,8 @@ $(BUILD)/tests/unit/control_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,cont
 $(BUILD)/tests/unit/health_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,health ledger ledger_file shuntd)
 # Files, and backends that are only names.
 $(BUILD)/tests/unit/state_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,state shuntd)
+# The ledger on real files, and what is made of its events; the clocks are the test's.
+$(BUILD)/tests/unit/ledger_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,ledger ledger_file record shuntd)
 # The journal on plain memory: the dataplane and the sockets are the test's.
 $(BUILD)/tests/unit/journal_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,journal shuntd)
 $(PACKET): $(BUILD)/tests/packet/%: $(BUILD)/obj/tests/packet/%.o \

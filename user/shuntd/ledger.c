@@ -20,7 +20,7 @@
 #define SECOND_NS 1000000000LL
 #define RETRY_NS SECOND_NS /* chosen: between two attempts to write */
 #define TOUCH_NS (10 * SECOND_NS) /* chosen: of a time without shuntd so much may be taken for one with it */
-#define WRITES_MAX 64 /* chosen: lines that are made up for at once */
+#define WRITES_MAX 64 /* chosen: lines that are written at once */
 
 #define BOOT_ID "/proc/sys/kernel/random/boot_id" /* proc(5): made anew at each boot */
 #define BOOT_TEXT_MAX 40
@@ -161,20 +161,25 @@ static void ring_put(struct ledger *ledger, json_t *event, int64_t wall_ns, bool
 
 /* ---- the file ---- */
 
+static bool is_text_or_null(const json_t *value)
+{
+	return json_is_string(value) || json_is_null(value);
+}
+
 /* A line of the file. One with a number that was there already gets the next: shuntd ran for a while without its file. */
 static bool line_take(void *arg, const char *line, size_t length)
 {
-	json_t *event = json_loadb(line, length, JSON_REJECT_DUPLICATES, NULL), *evidence = NULL;
-	const char *time, *boot, *object, *name, *what, *why, *text;
+	json_t *event = json_loadb(line, length, JSON_REJECT_DUPLICATES, NULL), *name, *why, *evidence, *text;
+	const char *time, *boot, *object, *what;
 	struct ledger *ledger = arg;
 	json_int_t number, at_ns;
 	int64_t wall_ns;
 
-	if (json_unpack(event, "{s:I, s:s, s:I, s:s, s:s, s:s?, s:s, s:s?, s:o, s:s?!}", "number", &number, "time",
-			&time, "at_ns", &at_ns, "boot", &boot, "object", &object, "name", &name, "what", &what, "why",
-			&why, "evidence", &evidence, "text", &text) ||
-	    number < 1 || number > 1LL << 53 || at_ns < 0 || !json_is_object(evidence) ||
-	    wall_time_parse(&wall_ns, time)) {
+	if (json_unpack(event, "{s:I, s:s, s:I, s:s, s:s, s:o, s:s, s:o, s:o, s:o!}", "number", &number, "time", &time,
+			"at_ns", &at_ns, "boot", &boot, "object", &object, "name", &name, "what", &what, "why", &why,
+			"evidence", &evidence, "text", &text) ||
+	    number < 1 || number > 1LL << 53 || at_ns < 0 || !is_text_or_null(name) || !is_text_or_null(why) ||
+	    !is_text_or_null(text) || !json_is_object(evidence) || wall_time_parse(&wall_ns, time)) {
 		json_decref(event);
 		return false;
 	}
@@ -219,20 +224,10 @@ static void file_failed(struct ledger *ledger, int err)
 		   json_pack("{s:s}", "directory", ledger->options.directory));
 }
 
-void ledger_run(struct ledger *ledger)
+static void file_write(struct ledger *ledger)
 {
-	int64_t now_ns = clock_ns(CLOCK_MONOTONIC);
-	int err;
+	int err = file_follow(ledger);
 
-	if (!ledger->file)
-		return;
-	if (now_ns - ledger->touched_ns >= TOUCH_NS) {
-		ledger->touched_ns = now_ns;
-		ledger_file_touch(ledger->file);
-	}
-	if (ledger->written == ledger->next || now_ns < ledger->next_try_ns)
-		return;
-	err = file_follow(ledger);
 	if (err) {
 		file_failed(ledger, err);
 	} else if (ledger->failing && ledger->written == ledger->next) {
@@ -241,6 +236,20 @@ void ledger_run(struct ledger *ledger)
 			   json_pack("{s:I}", "lost", (json_int_t)ledger->n_lost));
 		ledger->n_lost = 0;
 	}
+}
+
+void ledger_run(struct ledger *ledger)
+{
+	int64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+
+	if (!ledger->file)
+		return;
+	if (now_ns - ledger->touched_ns >= TOUCH_NS) {
+		ledger->touched_ns = now_ns;
+		ledger_file_touch(ledger->file);
+	}
+	if (ledger->written < ledger->next && now_ns >= ledger->next_try_ns)
+		file_write(ledger);
 }
 
 /* ---- open, add, find ---- */
@@ -304,7 +313,9 @@ void ledger_close(struct ledger *ledger)
 {
 	if (!ledger)
 		return;
-	if (ledger->file && !ledger->failing)
+	while (ledger->file && ledger->written < ledger->next && !file_follow(ledger))
+		;
+	if (ledger->file)
 		ledger_file_touch(ledger->file);
 	ledger_file_free(ledger->file);
 	for (int i = 0; i < LEDGER_SIZE; i++)
@@ -320,7 +331,6 @@ void ledger_add(struct ledger *ledger, uint64_t at_ns, const char *object, const
 	json_t *event;
 	size_t size;
 	FILE *f = open_memstream(&text, &size);
-	int err;
 
 	if (!at_ns)
 		at_ns = (uint64_t)now_ns;
@@ -342,12 +352,8 @@ void ledger_add(struct ledger *ledger, uint64_t at_ns, const char *object, const
 	if (!event)
 		return; /* out of memory: it was logged */
 	ring_put(ledger, event, wall_ns, false);
-	/* What waits to be written goes first: then ledger_run() does it. */
-	if (ledger->file && !ledger->failing) {
-		err = file_follow(ledger);
-		if (err)
-			file_failed(ledger, err);
-	}
+	if (ledger->file && !ledger->failing && ledger->next - ledger->written >= LEDGER_SIZE / 2)
+		file_write(ledger); /* many at once: before one falls out of the ring */
 	if (ledger->listener)
 		ledger->listener(ledger->listener_arg);
 }

@@ -31,7 +31,10 @@ struct ledger_options {
 int ledger_open(struct ledger **out, const struct ledger_options *options);
 void ledger_close(struct ledger *ledger);
 
-/* To be called every now and then: what could not be written is tried again, and the file shows that shuntd runs. */
+/*
+ * To be called in each period: writes the events since, so that no verdict waits for a disk, and tries again what could not
+ * be written. The file also shows that shuntd runs.
+ */
 void ledger_run(struct ledger *ledger);
 
 /*

@@ -32,7 +32,7 @@ struct failover {
 	json_t *told; /* evidence of "flows told"; NULL: not yet */
 	uint64_t table_ns; /* CLOCK_MONOTONIC, of the table swap; 0: not yet */
 	json_t *outage_us; /* it is back; NULL: not yet */
-	bool is_over; /* it is back, or gone: nothing more will follow */
+	bool is_over; /* it is back, fell again, or is gone: nothing more will follow */
 };
 
 /* A name is an object of the history. */
@@ -232,7 +232,7 @@ static void failover_follow(const struct record *r, struct failover *f, const js
 		f->told = json_incref(evidence);
 	if (outage && !f->outage_us)
 		f->outage_us = json_incref(outage);
-	f->is_over = f->is_over || outage || !strcmp(what, "gone");
+	f->is_over = f->is_over || outage || !strcmp(what, "down") || !strcmp(what, "gone");
 }
 
 void record_event(void *record, const json_t *event, bool is_old)
