@@ -63,7 +63,7 @@ static __always_inline int flow_swap(struct flow *f, __u64 old, __u64 new)
 	if (__sync_val_compare_and_swap(&f->word, old, new) != old)
 		return 0;
 	/* Flags that don't count are set most often. The new one first, so that no count passes through 0. */
-	if ((old ^ new) & ~((__u64)FLOW_CONFIRMED << 40)) {
+	if ((old ^ new) & ~((__u64)(FLOW_CONFIRMED | FLOW_SYNCED) << 40)) {
 		flow_count(new, 1);
 		flow_count(old, -1);
 	}
@@ -315,7 +315,7 @@ static __always_inline int state_serves(__u32 state)
 	return state == BACKEND_UP || state == BACKEND_DRAINING;
 }
 
-/* Mark what a client's segment says of its flow; *word becomes what the entry holds then, 0 if it was given back. */
+/* Mark what a client's segment says of its flow, which is no copy then; *word becomes what the entry holds then, 0 if it was given back. */
 static __always_inline void flow_mark(struct flow *f, __u64 *word, __u8 tcp_flags)
 {
 	for (int i = 0; i < WORD_TRIES; i++) {
@@ -326,7 +326,8 @@ static __always_inline void flow_mark(struct flow *f, __u64 *word, __u8 tcp_flag
 			state = FLOW_CLOSED;
 		else if (tcp_flags & TCP_FIN && state == FLOW_OPEN)
 			state = FLOW_CLOSING;
-		new = (old & ~(0xffULL << 32)) | (__u64)state << 32 | (__u64)FLOW_CONFIRMED << 40;
+		new = (old & ~(0xffULL << 32 | (__u64)FLOW_SYNCED << 40)) | (__u64)state << 32 |
+		      (__u64)FLOW_CONFIRMED << 40;
 		if (new == old)
 			return;
 		if (flow_swap(f, old, new)) {

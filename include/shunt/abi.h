@@ -196,6 +196,9 @@ enum flow_state {
 /* shuntd asked its client whether it lives. Set along with FLOW_DETOUR and without FLOW_CONFIRMED, so that the answer is
  * looked up and confirms it; the walk leaves it as it is, and a SYN that takes the entry anew drops it. */
 #define FLOW_ASKED 8U
+/* A copy of the peer's flow: its packets come to the other balancer. Set by shuntd; the walk takes it away when it looks up
+ * a packet of it, for then they come here. See core/peer.h. */
+#define FLOW_SYNCED 16U
 
 /* The entry's word: changed by compare-and-swap on the whole of it, and whoever wins adjusts the counts. */
 #define FLOW_WORD(backend, owner, state, flags) \

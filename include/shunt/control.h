@@ -72,14 +72,25 @@
  *   flow where    {vip,source,slot,owner,heir,backend,why,recorded}  args {"source":"A:P","vip":"NAME or A:P"}
  *                   backend: who gets its packets, null: nobody; recorded: the flow as in `flow show`, or null, and then
  *                   it is about a new one
- *   flow show     {flows:[{client,service,vip,backend,owner,state,detour,confirmed,reset,opened_ns,seen_ns,ingress}],next}
+ *   flow show     {flows:[{client,service,vip,backend,owner,state,detour,confirmed,reset,copy,opened_ns,seen_ns,ingress}],
+ *                   next}
  *                                                     args FILTER,{"limit":N,"from":N}
- *                   state: open, closing (the client's FIN was seen), closed; seen_ns: newest packet that was looked up
+ *                   state: open, closing (the client's FIN was seen), closed; copy: the peer's flow, its packets come there;
+ *                   seen_ns: newest packet that was looked up
  *   flow count    {counts:[{backend,open,closing,closed,detours}],next}            args FILTER,{"from":N}
  *                   A page each: `next` is the `from` of the page after it, null where there is none.
  *                   FILTER: {"vip","backend","client":"A[/PREFIX][:PORT]","state","detours":true}, all of those given
  *   flow reset    {reset,text}                                       args FILTER or {"all":true}
  *                   reset: how many flows were ended; their clients are told meanwhile
+ *   peer show     [{address,state,since_ns,lag_us,rtt_us,run,peer_run,version,peer_version,flows_sent,flows_received,
+ *                   flows_refused_full,flows_refused_unknown,resyncs,datagrams_sent,datagrams_received,bytes_sent,
+ *                   bytes_received,lost,send_errors,forged,replayed,truncated,other_version}]: one, or none
+ *                   state: down, resyncing, in sync; lag_us: the oldest change that the peer hasn't acknowledged is at most
+ *                   so old, 0: there is none, null: down; runs: of the connection, null: down; versions: of the protocol;
+ *                   flows_*: changes of flows, refused ones are what came and found no room, or no such VIP or backend
+ *                   here; resyncs: times that everything was told; lost: datagrams with changes that had to be told anew;
+ *                   send_errors: datagrams that this host didn't send; forged to other_version: datagrams dropped,
+ *                   replayed: repeated, overtaken, or of another connection
  *   config show   {text,file}                                        the running configuration, with the weights in
  *                   force; it parses again. file: that shuntd reads at its start and reloads, an absolute path
  *   config reload {changes:["..."],text}                             args {"force":true}: what is removed is cut, not drained

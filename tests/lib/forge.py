@@ -7,6 +7,7 @@
                       {"source", "destination", "flags", "seq", "ack"}, addresses as "A:P", flags as in "SA"
   forge.py SECONDS INTERFACE    on the way: prints the newest heartbeat of these SECONDS from and to each address and port, as
                       frames in hex, one a line
+  forge.py SECONDS INTERFACE PORT    the same of all UDP datagrams from or to this port
 """
 import ipaddress
 import json
@@ -47,6 +48,12 @@ def tcp(source, destination, flags, seq=0, ack=0, data=b""):
     return ipv4(a, b, socket.IPPROTO_TCP, segment[:16] + struct.pack("!H", check) + segment[18:])
 
 
+def udp(source, destination, data):
+    """A datagram from "A:P" to "A:P" as an IPv4 packet; UDP's checksum is left out, as it may be (RFC 768)."""
+    (a, sport), (b, dport) = address(source), address(destination)
+    return ipv4(a, b, socket.IPPROTO_UDP, struct.pack("!HHHH", sport, dport, 8 + len(data), 0) + data)
+
+
 def unreachable(router, quoted, code=1, mtu=0, to=None):
     """ICMP destination unreachable (code 4: fragmentation needed) from a router's address, about a packet; to its source."""
     to = ipaddress.IPv4Address(to).packed if to else quoted[12:16]
@@ -81,6 +88,12 @@ def overhear(host, interface, seconds=0.3):
     return {(f[6:12].hex(":"), f[:6].hex(":")): f for f in map(bytes.fromhex, lines)}
 
 
+def overhear_all(host, interface, port, seconds):
+    """All UDP datagrams from or to this port that pass the interface, as (source, destination, data)."""
+    frames = map(bytes.fromhex, host.run("/usr/bin/python3", __file__, seconds, interface, port).split())
+    return [(*(f"{socket.inet_ntoa(f[26 + 4 * i:30 + 4 * i])}:{p}" for i, p in enumerate(ports(f))), f[42:]) for f in frames]
+
+
 def alter(frame, **changes):
     """A heartbeat with other bytes: `at_N` are those from the N-th of the frame on; checksums follow."""
     for at, new in changes.items():
@@ -92,15 +105,15 @@ def alter(frame, **changes):
     return frame[:14] + ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:] + udp
 
 
-def listen(interface, seconds):
+def listen(interface, seconds, port=None):
     ear = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))  # ETH_P_ALL: what leaves is seen too
     ear.bind((interface, 0))
     deadline, heard = time.monotonic() + seconds, {}
     while (left := deadline - time.monotonic()) > 0:
         if select.select([ear], [], [], left)[0]:
             frame = ear.recv(2048)
-            if HEARTBEAT_PORTS & set(ports(frame) or ()):
-                heard[frame[:12]] = frame
+            if (HEARTBEAT_PORTS if port is None else {port}) & set(ports(frame) or ()):
+                heard[len(heard) if port else frame[:12]] = frame
     for frame in heard.values():
         print(frame.hex())
 
@@ -135,4 +148,4 @@ def main(seconds):
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1])) if len(sys.argv) == 2 else listen(sys.argv[2], float(sys.argv[1]))
+    main(float(sys.argv[1])) if len(sys.argv) == 2 else listen(sys.argv[2], float(sys.argv[1]), *map(int, sys.argv[3:]))

@@ -526,6 +526,34 @@ static void an_answer_to_shuntd_s_question_is_looked_up_and_confirms(void **stat
 	assert_int_equal(world_live(OWNER), 1);
 }
 
+static void a_copy_of_the_peer_s_flow_is_ours_once_a_packet_of_it_is_looked_up(void **state)
+{
+	const uint64_t copy = FLOW_WORD(HEIR, OWNER, FLOW_OPEN, FLOW_SYNCED | FLOW_DETOUR);
+	struct flow *f;
+
+	(void)state;
+	world_flows_reset();
+	segment_send(KIND_SYN, 4, 0);
+	f = flow_of(4, 0);
+	world_flow_set(f, copy);
+	assert_fate(segment_send(KIND_ICMP, 4, 0), HEIR);
+	assert_word(f, HEIR, OWNER, FLOW_OPEN, FLOW_SYNCED | FLOW_DETOUR); /* an error is no sign of life */
+	assert_fate(segment_send(KIND_DATA, 4, 0), HEIR);
+	assert_word(f, HEIR, OWNER, FLOW_OPEN, FLOW_CONFIRMED | FLOW_DETOUR);
+	world_flow_set(f, copy);
+	segment_send(KIND_FIN, 4, 0);
+	assert_word(f, HEIR, OWNER, FLOW_CLOSING, FLOW_CONFIRMED | FLOW_DETOUR);
+	world_flow_set(f, copy);
+	segment_send(KIND_SYN_AGAIN, 4, 0);
+	assert_word(f, HEIR, OWNER, FLOW_OPEN, FLOW_DETOUR);
+	world_flow_set(f, copy);
+	world_set_state(HEIR, DOWN);
+	assert_fate(segment_send(KIND_DATA, 4, 0), TOLD);
+	assert_word(f, HEIR, OWNER, FLOW_CLOSED, FLOW_CONFIRMED | FLOW_DETOUR);
+	assert_int_equal(world_live(HEIR), 0);
+	assert_int_equal(world_detours(OWNER), 1);
+}
+
 static void an_orphan_that_was_told_is_closed(void **state)
 {
 	struct flow *f;
@@ -990,6 +1018,7 @@ static const struct CMUnitTest others[] = {
 	cmocka_unit_test(a_syn_that_takes_a_dead_backend_s_entry_makes_a_detour),
 	cmocka_unit_test(the_first_packet_that_an_heir_gets_for_a_dead_backend_is_noted_once),
 	cmocka_unit_test(an_answer_to_shuntd_s_question_is_looked_up_and_confirms),
+	cmocka_unit_test(a_copy_of_the_peer_s_flow_is_ours_once_a_packet_of_it_is_looked_up),
 	cmocka_unit_test(an_orphan_that_was_told_is_closed),
 	cmocka_unit_test(a_flow_that_was_rehashed_stays_where_it_went),
 	cmocka_unit_test(an_entry_that_was_given_back_is_used_again),

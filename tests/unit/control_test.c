@@ -34,6 +34,7 @@
 #include "shuntd/health.h"
 #include "shuntd/journal.h"
 #include "shuntd/keepalived.h"
+#include "shuntd/peer.h"
 #include "shuntd/probes.h"
 #include "shuntd/record.h"
 #include "shuntd/reload.h"
@@ -279,6 +280,12 @@ size_t journal_reset(struct journal *journal, const struct flow_filter *filter)
 		told.client = *filter->client;
 	told.resets++;
 	return 7;
+}
+
+json_t *peering_json(const struct peering *peering)
+{
+	(void)peering;
+	return json_array();
 }
 
 int backends_drain(struct shuntd *s, struct backend_run *b, enum verdict why, uint64_t deadline_ns)

@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "core/flow.h"
+#include "core/peer.h"
 #include "shunt/hash.h"
 #include "shuntd/backends.h"
 #include "shuntd/journal.h"
@@ -112,6 +113,34 @@ int dataplane_flow_free(struct dataplane *dp, uint32_t entry)
 	n_freed++;
 	freed_last = entry;
 	return 0;
+}
+
+/* The hash, as far as copies go: a flow that the walk opens at the moment when a copy is put in. */
+static bool walk_is_faster, hash_is_full;
+
+int dataplane_flow_take(struct dataplane *dp, uint32_t *entry)
+{
+	(void)dp;
+	if (state.used == state.capacity)
+		return -ENOSPC;
+	*entry = state.used++;
+	return 0;
+}
+
+int dataplane_flow_add(struct dataplane *dp, uint32_t entry)
+{
+	(void)dp;
+	assert_int_not_equal(flows[entry].word, 0); /* whoever finds it finds it whole */
+	return walk_is_faster ? -EEXIST : hash_is_full ? -E2BIG : 0;
+}
+
+int dataplane_flow_find(struct dataplane *dp, const struct flow_key *key, uint32_t *entry)
+{
+	(void)dp;
+	for (*entry = 0; *entry < state.used; ++*entry)
+		if (!memcmp(&flows[*entry].key, key, sizeof(*key)))
+			return 0;
+	return -ENOENT;
 }
 
 static void count(uint64_t word, int sign)
@@ -271,6 +300,7 @@ static int world_open(void **unused)
 	n_events = n_applied = 0;
 	on_nap = NULL;
 	heir_takes = true;
+	walk_is_faster = hash_is_full = false;
 	config = (struct config){ .seed = 0x5eed0123456789abULL,
 				  .flows_closed_ns = 60 * SECOND,
 				  .flows_idle_ns = 3600 * SECOND };
@@ -1032,6 +1062,191 @@ static void a_reset_flow_stays_a_detour_when_its_slot_moves(void **unused)
 	assert_counts_exact();
 }
 
+/* ---- copies of the peer's flows ---- */
+
+/* A flow of the peer's, as it is told. */
+static struct peer_flow told(uint32_t client, uint16_t backend)
+{
+	struct peer_flow flow = { .vip = chat.id,
+				  .backend = backend,
+				  .state = FLOW_OPEN,
+				  .isn = 7,
+				  .opened_ns = now - SECOND,
+				  .key = { .vip = chat.conf.address,
+					   .client = chat.conf.address,
+					   .client_port = htons(5000),
+					   .vip_port = htons(443),
+					   .protocol = IPPROTO_TCP } };
+
+	flow.key.client.w[3] = htonl(0x0b000000 + client);
+	return flow;
+}
+
+static void a_copy_is_put_in_whole_with_the_owner_that_the_table_here_says(void **unused)
+{
+	uint32_t n_detours = 0, found;
+
+	(void)unused;
+	journal_peer(journal, true);
+	for (uint32_t i = 0; i < 100; i++) {
+		struct peer_flow flow = told(i, GPU2);
+		uint16_t owner;
+		uint32_t entry;
+
+		assert_int_equal(journal_insert(journal, &flow, &entry), 0);
+		owner = FLOW_WORD_OWNER(flows[entry].word);
+		assert_true(owner == GPU1 || owner == GPU2);
+		assert_int_equal(flows[entry].word,
+				 FLOW_WORD(GPU2, owner, FLOW_OPEN, FLOW_SYNCED | (owner == GPU1 ? FLOW_DETOUR : 0)));
+		n_detours += owner == GPU1;
+		assert_int_equal(flows[entry].opened_ns, now - SECOND);
+		assert_int_equal(flows[entry].isn, 7);
+		assert_int_equal(journal_find(journal, &flow.key, &found), 0);
+		assert_int_equal(found, entry);
+	}
+	assert_int_equal(counts[GPU2].live, 100);
+	assert_int_equal(records[GPU1].detours, n_detours);
+	assert_in_range(n_detours, 20, 80);
+	assert_counts_exact();
+}
+
+static void a_copy_whose_flow_the_walk_opens_first_goes_back_as_one_does_that_the_hash_refuses(void **unused)
+{
+	struct peer_flow flow = told(1, GPU1);
+	uint32_t entry;
+
+	(void)unused;
+	walk_is_faster = true;
+	assert_int_equal(journal_insert(journal, &flow, &entry), -EEXIST);
+	assert_int_equal(n_freed, 1);
+	walk_is_faster = false;
+	hash_is_full = true;
+	assert_int_equal(journal_insert(journal, &flow, &entry), -ENOSPC);
+	assert_int_equal(n_freed, 2);
+	hash_is_full = false;
+	state.used = CAPACITY;
+	assert_int_equal(journal_insert(journal, &flow, &entry), -ENOSPC);
+	assert_int_equal(n_freed, 2);
+	assert_counts_exact();
+}
+
+static void a_copy_of_which_a_packet_came_is_neither_changed_nor_dropped(void **unused)
+{
+	struct peer_flow flow = told(1, GPU1);
+	uint64_t word;
+	uint32_t entry;
+
+	(void)unused;
+	journal_peer(journal, true);
+	assert_int_equal(journal_insert(journal, &flow, &entry), 0);
+	word = flows[entry].word;
+	flow.backend = GPU2;
+	assert_true(journal_follow(journal, entry, word, &flow));
+	assert_int_equal(FLOW_WORD_BACKEND(flows[entry].word), GPU2);
+	word = flows[entry].word;
+	assert_true(walk_swaps(entry, word, word & ~((uint64_t)FLOW_SYNCED << 40)));
+	flow.backend = GPU1;
+	assert_false(journal_follow(journal, entry, word, &flow));
+	journal_drop(journal, entry);
+	assert_int_equal(n_freed, 0);
+	assert_int_equal(FLOW_WORD_BACKEND(flows[entry].word), GPU2);
+	assert_true(journal_follow(journal, entry, flows[entry].word, &flow)); /* a flow of ours is yielded */
+	journal_drop(journal, entry);
+	assert_int_equal(n_freed, 1);
+	assert_counts_exact();
+}
+
+static void copies_are_swept_and_asked_only_while_the_peer_is_away(void **unused)
+{
+	uint32_t idle = flow_add(GPU1, GPU1, FLOW_OPEN, FLOW_SYNCED, 2 * 3600 * SECOND);
+	uint32_t closed = flow_add(GPU1, GPU1, FLOW_CLOSED, FLOW_SYNCED, 60 * SECOND);
+
+	(void)unused;
+	journal_peer(journal, true);
+	run_for(60 * SECOND);
+	assert_int_equal(n_sent + n_freed, 0);
+	journal_peer(journal, false);
+	run_for(5 * SECOND);
+	assert_int_equal(n_freed, 1);
+	assert_int_equal(freed_last, closed);
+	assert_int_equal(sent_to(idle, false), 1);
+	journal_peer(journal, true);
+	journal_claim(journal, idle);
+	assert_int_equal(flags_of(idle), FLOW_ASKED | FLOW_DETOUR);
+	client_speaks(idle);
+	run_for(5 * SECOND);
+	assert_int_equal(flags_of(idle), FLOW_CONFIRMED);
+	assert_counts_exact();
+}
+
+static void copies_don_t_keep_a_flood_s_alarm_up(void **unused)
+{
+	(void)unused;
+	journal_peer(journal, true);
+	for (uint32_t i = 0; i < CAPACITY / 4 * 3 + 100; i++)
+		flow_add(GPU1, GPU1, FLOW_OPEN, i < CAPACITY / 4 ? FLOW_SYNCED : 0, 0);
+	run_for(4 * SECOND);
+	assert_true(shuntd.confirm);
+	run_for(60 * SECOND); /* unproven ones of ours are asked, and given back */
+	assert_int_equal(n_freed, CAPACITY / 2 + 100);
+	assert_false(shuntd.confirm);
+	assert_counts_exact();
+}
+
+static void what_the_peer_left_untold_of_a_dead_backend_s_is_told_later(void **unused)
+{
+	uint32_t ours[10], untold[10], resets[10];
+
+	(void)unused;
+	journal_peer(journal, true);
+	for (int i = 0; i < 10; i++) {
+		ours[i] = flow_add(GPU1, GPU1, FLOW_OPEN, FLOW_CONFIRMED, 10 * SECOND);
+		untold[i] = flow_add(GPU1, GPU1, FLOW_OPEN, FLOW_CONFIRMED | FLOW_SYNCED, 10 * SECOND);
+		resets[i] = flow_add(GPU1, GPU1, FLOW_OPEN, FLOW_CONFIRMED | FLOW_SYNCED, 10 * SECOND);
+	}
+	dies(GPU1);
+	run_for(80 * MS);
+	for (int i = 0; i < 10; i++) {
+		assert_in_range(sent_to(ours[i], false), 1, 2);
+		assert_int_equal(sent_to(untold[i], false), 0);
+		client_is_reset(ours[i]);
+		client_is_reset(resets[i]); /* the peer's doing, which it told us of */
+	}
+	run_for(60 * MS);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(sent_to(untold[i], false), 1);
+	run_for(SECOND);
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(sent_to(untold[i], false), 2);
+		assert_int_equal(sent_to(resets[i], false), 0);
+	}
+}
+
+static void copies_are_told_at_once_while_the_peer_is_away(void **unused)
+{
+	uint32_t f = flow_add(GPU1, GPU1, FLOW_OPEN, FLOW_CONFIRMED | FLOW_SYNCED, 10 * SECOND);
+
+	(void)unused;
+	journal_peer(journal, false);
+	dies(GPU1);
+	assert_int_equal(sent_to(f, false), 1);
+}
+
+static void a_deadline_cuts_ours_and_an_operator_s_reset_copies_too(void **unused)
+{
+	uint32_t ours = flow_add(GPU1, GPU1, FLOW_OPEN, 0, SECOND);
+	uint32_t copy = flow_add(GPU1, GPU1, FLOW_OPEN, FLOW_SYNCED, SECOND);
+
+	(void)unused;
+	journal_peer(journal, true);
+	assert_int_equal(journal_reset(journal, &(struct flow_filter){ .backend = GPU1, .ours = true }), 1);
+	assert_true(flags_of(ours) & FLOW_RESET);
+	assert_int_equal(flags_of(copy), FLOW_SYNCED);
+	assert_int_equal(journal_reset(journal, &(struct flow_filter){ .backend = GPU1 }), 1);
+	assert_int_equal(flags_of(copy), FLOW_RESET | FLOW_DETOUR);
+	assert_counts_exact();
+}
+
 /* ---- counts ---- */
 
 static void counts_are_those_of_the_entries(void **unused)
@@ -1147,6 +1362,14 @@ int main(void)
 		TEST(a_reset_flow_stays_a_detour_when_its_slot_moves),
 		TEST(counts_are_those_of_the_entries),
 		TEST(counts_stay_exact_while_the_walk_changes_the_same_words),
+		TEST(a_copy_is_put_in_whole_with_the_owner_that_the_table_here_says),
+		TEST(a_copy_whose_flow_the_walk_opens_first_goes_back_as_one_does_that_the_hash_refuses),
+		TEST(a_copy_of_which_a_packet_came_is_neither_changed_nor_dropped),
+		TEST(copies_are_swept_and_asked_only_while_the_peer_is_away),
+		TEST(copies_don_t_keep_a_flood_s_alarm_up),
+		TEST(what_the_peer_left_untold_of_a_dead_backend_s_is_told_later),
+		TEST(copies_are_told_at_once_while_the_peer_is_away),
+		TEST(a_deadline_cuts_ours_and_an_operator_s_reset_copies_too),
 	};
 
 	return cmocka_run_group_tests_name("journal", tests, NULL, NULL);

@@ -10,9 +10,9 @@
 #include <getopt.h>
 #include <stdarg.h>
 
-const struct object *const objects[] = { &vip_object,    &backend_object, &pool_object,  &probe_object,
-					 &slot_object,   &flow_object,    &event_object, &stats_object,
-					 &config_object, &top_object,     NULL };
+const struct object *const objects[] = { &vip_object,  &backend_object, &pool_object,  &probe_object,
+					 &slot_object, &flow_object,    &event_object, &stats_object,
+					 &peer_object, &config_object,  &top_object,   NULL };
 
 const struct program_option program_options[] = {
 	{ 'j', "json", NULL, VALUE_NONE, "JSON on one line" },

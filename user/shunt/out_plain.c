@@ -291,6 +291,8 @@ static void record_print(FILE *f, const json_t *object, const struct view *view)
 {
 	size_t width = 0;
 
+	if (!object)
+		return;
 	for (const struct column *c = view->columns; c->key; c++)
 		if (strlen(c->title) > width)
 			width = strlen(c->title);

@@ -18,6 +18,7 @@
 #include "shuntd/health.h"
 #include "shuntd/journal.h"
 #include "shuntd/keepalived.h"
+#include "shuntd/peer.h"
 #include "shuntd/reload.h"
 
 /* ---- refusals ---- */
@@ -545,6 +546,13 @@ static json_t *slot_show(struct request *r)
 	return refuse_unknown(r, "pool", name);
 }
 
+/* ---- peer ---- */
+
+static json_t *peer_show(struct request *r)
+{
+	return peering_json(r->shuntd->peering);
+}
+
 /* ---- the table ---- */
 
 struct argument {
@@ -590,6 +598,7 @@ static const struct command {
 	{ "flow", "show", false, flow_show, { FILTER_ARGUMENTS, { "limit", JSON_INTEGER }, { "from", JSON_INTEGER } } },
 	{ "flow", "count", false, flow_count, { FILTER_ARGUMENTS, { "from", JSON_INTEGER } } },
 	{ "flow", "reset", true, flow_reset, { FILTER_ARGUMENTS, { "all", JSON_TRUE } } },
+	{ "peer", "show", false, peer_show, { { NULL, 0 } } },
 	{ "config", "show", false, config_show, { { NULL, 0 } } },
 	{ "config", "reload", true, config_reload, { { "force", JSON_TRUE } } },
 	{ "config",

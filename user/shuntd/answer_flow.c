@@ -302,15 +302,15 @@ static json_t *flow_json(const struct shuntd *s, const struct flow *flow, struct
 	uint8_t state = FLOW_WORD_STATE(flow->word), flags = FLOW_WORD_FLAGS(flow->word);
 	const char *ingress = interface_name(interface, flow->ingress_ifindex);
 
-	return json_pack("{s:o, s:o, s:s?, s:s?, s:s?, s:s, s:b, s:b, s:b, s:I, s:I, s:s?}", "client",
+	return json_pack("{s:o, s:o, s:s?, s:s?, s:s?, s:s, s:b, s:b, s:b, s:b, s:I, s:I, s:s?}", "client",
 			 endpoint_json(&flow->key.client, flow->key.client_port), "service",
 			 endpoint_json(&flow->key.vip, flow->key.vip_port), "vip", vip ? vip->conf.name : NULL,
 			 "backend", backend_name(s, FLOW_WORD_BACKEND(flow->word)), "owner",
 			 backend_name(s, FLOW_WORD_OWNER(flow->word)), "state",
 			 state < N_STATES ? state_names[state] : "unknown", "detour", !!(flags & FLOW_DETOUR),
-			 "confirmed", !!(flags & FLOW_CONFIRMED), "reset", !!(flags & FLOW_RESET), "opened_ns",
-			 (json_int_t)flow->opened_ns, "seen_ns", (json_int_t)flow->seen_ns, "ingress",
-			 *ingress ? ingress : NULL);
+			 "confirmed", !!(flags & FLOW_CONFIRMED), "reset", !!(flags & FLOW_RESET), "copy",
+			 !!(flags & FLOW_SYNCED), "opened_ns", (json_int_t)flow->opened_ns, "seen_ns",
+			 (json_int_t)flow->seen_ns, "ingress", *ingress ? ingress : NULL);
 }
 
 json_t *flow_where(struct request *r)

@@ -518,7 +518,7 @@ static bool engine_may_serve(uint32_t engine)
 /* A draining backend has lost its last flow, or come to its deadline. */
 static void drain_follow(struct shuntd *s, struct backend_run *b, uint64_t now)
 {
-	struct flow_filter its = { .backend = b->id };
+	struct flow_filter its = { .backend = b->id, .ours = true };
 
 	if (b->drained)
 		return;

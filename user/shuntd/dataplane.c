@@ -672,6 +672,26 @@ int dataplane_flow_free(struct dataplane *dp, uint32_t entry)
 	return bpf_map_update_elem(bpf_map__fd(dp->skel->maps.journal_free), NULL, &entry, BPF_ANY);
 }
 
+/* As the walk takes it: one that was given back, else one never used. */
+int dataplane_flow_take(struct dataplane *dp, uint32_t *entry)
+{
+	struct journal_state *state = dp->journal_state;
+
+	if (!bpf_map_lookup_and_delete_elem(bpf_map__fd(dp->skel->maps.journal_free), NULL, entry))
+		return 0;
+	if (__atomic_load_n(&state->used, __ATOMIC_RELAXED) >= state->capacity)
+		return -ENOSPC;
+	*entry = __atomic_fetch_add(&state->used, 1, __ATOMIC_SEQ_CST);
+	return *entry < state->capacity ? 0 : -ENOSPC;
+}
+
+int dataplane_flow_add(struct dataplane *dp, uint32_t entry)
+{
+	struct flow_key key = dp->journal[entry].key;
+
+	return bpf_map_update_elem(bpf_map__fd(dp->skel->maps.flows), &key, &entry, BPF_NOEXIST);
+}
+
 int dataplane_flow_find(struct dataplane *dp, const struct flow_key *key, uint32_t *entry)
 {
 	return bpf_map_lookup_elem(bpf_map__fd(dp->skel->maps.flows), key, entry);

@@ -103,6 +103,12 @@ const struct syn *dataplane_syns(struct dataplane *dp); /* SHUNT_SYNS */
 /* Give an entry back, whose word the caller has swapped for 0: the hash's entry goes, then the index. 0 or -errno. */
 int dataplane_flow_free(struct dataplane *dp, uint32_t entry);
 
+/* A free entry, whose word is 0: the caller's. 0, or -ENOSPC: the journal is full. */
+int dataplane_flow_take(struct dataplane *dp, uint32_t *entry);
+
+/* Let the entry, which is filled, be found by its flow. 0; -EEXIST: the flow has another; or -errno. */
+int dataplane_flow_add(struct dataplane *dp, uint32_t entry);
+
 /* The entry of a flow, or -ENOENT. */
 int dataplane_flow_find(struct dataplane *dp, const struct flow_key *key, uint32_t *entry);
 

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "core/flow.h"
+#include "core/peer.h"
 #include "shunt/hash.h"
 #include "shuntd/backends.h"
 #include "shuntd/outlet.h"
@@ -58,6 +59,7 @@
  */
 static const uint64_t tell_gaps_ns[] = { 0, 10000000, 100000000, 450000000 };
 #define TELL_PASSES (sizeof(tell_gaps_ns) / sizeof(tell_gaps_ns[0]))
+#define TELL_PASSES_OURS 2 /* in these the peer tells its own, and we ours */
 
 /* ---- the journal ---- */
 
@@ -71,6 +73,7 @@ struct tell {
 	uint64_t due_ns; /* of this pass */
 	uint32_t syn, entry; /* where this pass stands: SYNs first */
 	uint64_t n_found; /* in this pass, still to be told */
+	uint64_t n_left; /* in this pass, left to the peer */
 	uint64_t n_told, n_replayed, n_refused, n_challenged; /* in the first pass */
 	uint64_t first_ns, last_ns; /* segments of the first pass were sent */
 	uint64_t n_failed_before; /* outlet_failed() at its start */
@@ -117,6 +120,8 @@ struct journal {
 	uint32_t used_at_start; /* state.used when this pass began */
 	uint32_t in_use, used_then; /* what the pass before found, and its used_at_start */
 	uint64_t pressure_ns; /* since when the journal fills; 0: it doesn't */
+
+	bool has_peer; /* journal_peer() */
 };
 
 static uint64_t now_ns(void)
@@ -150,6 +155,12 @@ static uint64_t word_load(const struct flow *f)
 static bool word_is_live(uint64_t word)
 {
 	return FLOW_WORD_STATE(word) == FLOW_OPEN || FLOW_WORD_STATE(word) == FLOW_CLOSING;
+}
+
+/* A copy, and the peer answers for it. */
+static bool is_peers(const struct journal *j, uint64_t word)
+{
+	return j->has_peer && FLOW_WORD_FLAGS(word) & FLOW_SYNCED;
 }
 
 /* The word with another owner and other flags; FLOW_DETOUR follows from them. */
@@ -239,6 +250,8 @@ static enum sweep sweep_decide(const struct journal *j, const struct flow *f, ui
 
 	if (!vip_by_id(j->shuntd, f->vip))
 		return SWEEP_FREE; /* the configuration no longer has its VIP, so no packet of it comes here */
+	if (is_peers(j, word))
+		return SWEEP_KEEP;
 	if (FLOW_WORD_STATE(word) == FLOW_CLOSED)
 		return older_than(seen_ns, now, f->challenged ? CLOSED_TOLD_NS : CLOSED_NS) ? SWEEP_FREE : SWEEP_KEEP;
 	if (FLOW_WORD_STATE(word) == FLOW_CLOSING && older_than(seen_ns, now, config->flows_closed_ns))
@@ -310,7 +323,8 @@ static void sweep_slice(struct journal *j, uint64_t now)
 		j->n_seen++;
 		switch (sweep_decide(j, f, word, now)) {
 		case SWEEP_KEEP:
-			j->n_unproven += FLOW_WORD_STATE(word) == FLOW_OPEN && !(flags & FLOW_CONFIRMED);
+			j->n_unproven +=
+				FLOW_WORD_STATE(word) == FLOW_OPEN && !(flags & FLOW_CONFIRMED) && !is_peers(j, word);
 			break;
 		case SWEEP_FREE:
 			if (flow_free(j, j->entry, word)) {
@@ -439,6 +453,10 @@ static bool tell_flow(struct journal *j, struct tell *t, struct flow *f, uint64_
 		return false;
 	if (FLOW_WORD_STATE(word) == FLOW_CLOSED && !f->challenged)
 		return false; /* it ended by itself */
+	if (t->pass < TELL_PASSES_OURS && is_peers(j, word)) {
+		t->n_left++;
+		return false;
+	}
 	fresh = is_fresh(t, f, word);
 	if (fresh)
 		outlet_refuse(j->outlet, f);
@@ -489,7 +507,7 @@ static void tell_begin_pass(struct tell *t, unsigned pass, uint64_t due_ns)
 	t->due_ns = due_ns;
 	t->syn = pass || !t->backend ? SHUNT_SYNS : 0; /* a SYN walks again once */
 	t->entry = 0;
-	t->n_found = 0;
+	t->n_found = t->n_left = 0;
 }
 
 /* Where the window is full, let others have the processor: what is waited for may be in their hands. */
@@ -540,7 +558,7 @@ static bool tell_run(struct journal *j, struct tell *t, uint64_t now)
 	if (next == TELL_PASSES)
 		return false;
 	/* The second pass is made in any case: a SYN that was under way at the verdict may have come behind the first. */
-	if (t->pass && !t->n_found) {
+	if (t->pass && !t->n_found && !t->n_left) {
 		tell_report(j, t);
 		next = TELL_PASSES - 1;
 	}
@@ -667,11 +685,11 @@ size_t journal_reset(struct journal *j, const struct flow_filter *filter)
 		struct flow *f = &j->flows[i];
 		uint64_t word = word_load(f);
 
-		if (!word || !flow_matches(filter, f))
+		if (!word || !flow_matches(filter, f) || (filter->ours && is_peers(j, word)))
 			continue;
 		/* The walk may change it meanwhile (a FIN, a first packet): it is reset all the same, unless it ended. */
 		while (word_is_live(word) && !(FLOW_WORD_FLAGS(word) & FLOW_RESET)) {
-			uint8_t flags = (FLOW_WORD_FLAGS(word) & (uint8_t)~FLOW_ASKED) | FLOW_RESET;
+			uint8_t flags = (FLOW_WORD_FLAGS(word) & (uint8_t) ~(FLOW_ASKED | FLOW_SYNCED)) | FLOW_RESET;
 
 			if (word_swap(j, f, word, word_with(word, FLOW_WORD_OWNER(word), flags))) {
 				n++;
@@ -770,6 +788,97 @@ void journal_move(struct journal *j, uint32_t pool, void (*done)(void *arg, uint
 
 	j->n_moves += !m->active;
 	*m = (struct move){ .active = true, .done = done, .arg = arg };
+}
+
+/* ---- copies of the peer's flows ---- */
+
+void journal_peer(struct journal *j, bool is_there)
+{
+	j->has_peer = is_there;
+}
+
+int journal_find(struct journal *j, const struct flow_key *key, uint32_t *entry)
+{
+	const struct flow *f;
+
+	if (dataplane_flow_find(j->shuntd->dataplane, key, entry))
+		return -ENOENT;
+	f = &j->flows[*entry];
+	return word_load(f) && !memcmp(&f->key, key, sizeof(*key)) ? 0 : -ENOENT;
+}
+
+/* The copy's word here: the owner is this balancer's affair. */
+static uint64_t word_of_copy(const struct journal *j, const struct flow *f, const struct peer_flow *flow)
+{
+	const struct vip_run *vip = vip_by_id(j->shuntd, flow->vip);
+	const struct slot *slots = NULL;
+	uint32_t n_slots = 0;
+
+	if (vip)
+		slots = table_slots(vip->pool->table, &n_slots);
+	return word_with(FLOW_WORD(flow->backend, 0, flow->state, 0), vip ? flow_owner(j, f, vip, slots, n_slots) : 0,
+			 flow->flags | FLOW_SYNCED);
+}
+
+int journal_insert(struct journal *j, const struct peer_flow *flow, uint32_t *entry)
+{
+	int err = dataplane_flow_take(j->shuntd->dataplane, entry);
+	struct flow *f;
+	uint64_t word;
+
+	if (err)
+		return -ENOSPC;
+	f = &j->flows[*entry];
+	f->key = flow->key;
+	f->opened_ns = flow->opened_ns;
+	f->seen_ns = now_ns();
+	f->isn = flow->isn;
+	f->vip = flow->vip;
+	f->ingress_ifindex = 0;
+	memset(f->peer_mac, 0, sizeof(f->peer_mac));
+	memset(f->own_mac, 0, sizeof(f->own_mac));
+	f->challenged = 0;
+	word = word_of_copy(j, f, flow);
+	if (!word_swap(j, f, 0, word))
+		return -ENOSPC; /* taken twice: never, and then it is nobody's any more */
+	err = dataplane_flow_add(j->shuntd->dataplane, *entry);
+	if (!err)
+		return 0;
+	flow_free(j, *entry, word);
+	return err == -EEXIST ? err : -ENOSPC;
+}
+
+bool journal_follow(struct journal *j, uint32_t entry, uint64_t word, const struct peer_flow *flow)
+{
+	struct flow *f = &j->flows[entry];
+
+	if (!word_swap(j, f, word, word_of_copy(j, f, flow)))
+		return false;
+	f->isn = flow->isn;
+	f->opened_ns = flow->opened_ns;
+	f->seen_ns = now_ns();
+	f->challenged = 0;
+	return true;
+}
+
+void journal_claim(struct journal *j, uint32_t entry)
+{
+	struct flow *f = &j->flows[entry];
+	uint64_t word = word_load(f);
+	uint8_t flags = FLOW_WORD_FLAGS(word) & (uint8_t)~FLOW_SYNCED;
+
+	/* What followed its SYN nobody here saw: it counts as confirmed, unless its client is being asked. */
+	flags |= flags & FLOW_ASKED ? 0 : FLOW_CONFIRMED;
+	if (FLOW_WORD_FLAGS(word) & FLOW_SYNCED)
+		word_swap(j, f, word, word_with(word, FLOW_WORD_OWNER(word), flags));
+}
+
+void journal_drop(struct journal *j, uint32_t entry)
+{
+	uint64_t word = word_load(&j->flows[entry]);
+
+	if (FLOW_WORD_FLAGS(word) & FLOW_SYNCED)
+		flow_free(j, entry, word);
 }
 
 /* ---- open, run, close ---- */

@@ -16,6 +16,7 @@
 #include "shunt/abi.h"
 
 struct shuntd;
+struct peer_flow;
 struct journal;
 
 int journal_open(struct journal **out, struct shuntd *shuntd);
@@ -53,13 +54,14 @@ struct flow_filter {
 	__be16 client_port; /* 0: any */
 	uint8_t state; /* enum flow_state; 0: all but FLOW_FREE */
 	int detour; /* 1: those with FLOW_DETOUR only; -1: others only; 0: both */
+	bool ours; /* of journal_reset() alone: not those that the peer answers for */
 };
 
 bool flow_matches(const struct flow_filter *filter, const struct flow *flow);
 
 /*
  * End flows of living backends: each becomes an orphan now (FLOW_RESET), and its client is challenged, which begins in the
- * next journal_run(). Returns how many.
+ * next journal_run(). What of the peer's is reset is ours from then on. Returns how many.
  */
 size_t journal_reset(struct journal *journal, const struct flow_filter *filter);
 
@@ -69,6 +71,31 @@ size_t journal_reset(struct journal *journal, const struct flow_filter *filter);
  * begins anew, and the newer `done` alone is called.
  */
 void journal_move(struct journal *journal, uint32_t pool, void (*done)(void *arg, uint32_t pool), void *arg);
+
+/*
+ * Copies of the peer's flows (FLOW_SYNCED: core/peer.h). While the peer is there they are its own to sweep, to ask and to
+ * tell, and this end only tells what of a dead backend's the peer left untold. While it is away they are as ours are.
+ */
+void journal_peer(struct journal *journal, bool is_there);
+
+/*
+ * What the peer says of flows. The walk goes on meanwhile, on other CPUs, and may at any moment take a packet of the same
+ * flow. What then happens:
+ *   find    It may open a flow that wasn't found: insert says so. What was found only shuntd gives back.
+ *   insert  An entry is taken, filled, and its word set before the hash knows it, as the walk does it; so nobody sees half
+ *           an entry, and nobody else has it. The hash takes one entry a flow: if the walk was faster, ours goes back, and
+ *           -EEXIST. If we are faster, the walk's goes back, and the SYN went to whom the walk chose, which may not be
+ *           whom the entry names: the client's next SYN is led by the entry.
+ *   follow, claim, drop   The word is swapped. If the walk changed it meanwhile, the flow has packets here: follow says
+ *           so, claim has nothing left to do, and what is to be dropped is no copy any more and stays.
+ *   isn, opened_ns   The walk writes them when it opens an entry anew. A follow at that moment may overwrite them; the
+ *           walk's word is no copy, so the peer is told, and comes to the same.
+ */
+int journal_find(struct journal *journal, const struct flow_key *key, uint32_t *entry); /* 0 or -ENOENT */
+int journal_insert(struct journal *journal, const struct peer_flow *flow, uint32_t *entry); /* 0, -EEXIST, -ENOSPC */
+bool journal_follow(struct journal *journal, uint32_t entry, uint64_t word, const struct peer_flow *flow);
+void journal_claim(struct journal *journal, uint32_t entry);
+void journal_drop(struct journal *journal, uint32_t entry);
 
 /* Entries in use and how they stand; exact at some moment during the call. */
 struct journal_counts {

@@ -29,6 +29,7 @@
 #include "shuntd/keepalived.h"
 #include "shuntd/loop.h"
 #include "shuntd/ownership.h"
+#include "shuntd/peer.h"
 #include "shuntd/probes.h"
 #include "shuntd/record.h"
 #include "shuntd/reload.h"
@@ -132,6 +133,7 @@ static void on_period(void *arg)
 	rounds_run(s);
 	service_run(s);
 	record_run(s->record);
+	peering_run(s->peering);
 	ledger_run(s->ledger);
 	state_run(s->state);
 	clock_gettime(CLOCK_MONOTONIC, &now);
@@ -355,6 +357,8 @@ static int run(struct shuntd *s)
 			    err == -EADDRINUSE ? "another shuntd answers on this socket" : strerror(-err));
 	if (http_start(s))
 		return 1;
+	if (peering_open(&s->peering, s, line, sizeof(line)))
+		return fail(NULL, line);
 	dataplane_pin(s->dataplane);
 	if (attach_open(s))
 		return 1;
@@ -398,6 +402,7 @@ static void stop(struct shuntd *s)
 	control_close(s->control);
 	prober_stop(s->prober);
 	checker_close(s->checker);
+	peering_close(s->peering);
 	journal_close(s->journal);
 	dataplane_close(s->dataplane, s->detach ? DATAPLANE_REMOVE : s->started ? DATAPLANE_LEAVE : DATAPLANE_FAILED);
 	pins_close(&s->pins);

@@ -24,6 +24,7 @@
 #include "shuntd/backends.h"
 #include "shuntd/names.h"
 #include "shuntd/ownership.h"
+#include "shuntd/peer.h"
 #include "shuntd/rounds.h"
 #include "shuntd/state.h"
 
@@ -542,7 +543,7 @@ static void weights_carry(const struct shuntd *s, struct config *after)
 
 /* All that can be found wrong without changing anything. 0, the plan and the keys; or -errno and the fault. */
 static int reload_judge(const struct shuntd *s, const struct config *after, struct plan *plan, struct probe_keys *keys,
-			struct config_fault *fault)
+			struct probe_keys *peer_keys, struct config_fault *fault)
 {
 	int err = plan_make(plan, s->config, after, fault->error.text, sizeof(fault->error.text));
 
@@ -555,12 +556,16 @@ static int reload_judge(const struct shuntd *s, const struct config *after, stru
 	if (err)
 		return err;
 	snprintf(fault->key, sizeof(fault->key), "probe.key_file");
-	return config_keys(keys, after, fault->error.text, sizeof(fault->error.text));
+	err = config_keys(keys, after, fault->error.text, sizeof(fault->error.text));
+	if (err)
+		return err;
+	snprintf(fault->key, sizeof(fault->key), "peer.key_file");
+	return peering_keys(peer_keys, after, fault->error.text, sizeof(fault->error.text));
 }
 
 /* Make it the running one. It can be refused no more. Takes over the configuration and the modes. */
 static json_t *reload_begin(struct shuntd *s, const struct reload *how, struct config *after, char (*modes)[16],
-			    const struct plan *plan, const struct probe_keys *keys)
+			    const struct plan *plan, const struct probe_keys *keys, const struct probe_keys *peer_keys)
 {
 	struct config *before = s->config;
 	json_t *changes = changes_list(s, plan, keys, how->force);
@@ -577,6 +582,7 @@ static json_t *reload_begin(struct shuntd *s, const struct reload *how, struct c
 	s->xdp_mode = modes;
 	changes_tell(s, plan, keys);
 	apply(s, plan, keys);
+	peering_reloaded(s->peering, peer_keys);
 	state_changed(s->state);
 	config_free(before);
 	for (size_t i = 0; how->force && i < s->n_backends; i++) {
@@ -593,7 +599,7 @@ static json_t *reload_begin(struct shuntd *s, const struct reload *how, struct c
 static int reload_text(struct shuntd *s, const struct reload *how, json_t **changes, char *why, size_t why_size)
 {
 	struct config_fault fault = { 0 };
-	struct probe_keys keys = s->keys;
+	struct probe_keys keys = s->keys, peer_keys;
 	struct config *after = NULL;
 	struct plan plan = { 0 };
 	char(*modes)[16] = NULL;
@@ -602,13 +608,13 @@ static int reload_text(struct shuntd *s, const struct reload *how, json_t **chan
 	if (err)
 		return err;
 	weights_carry(s, after);
-	err = reload_judge(s, after, &plan, &keys, &fault);
+	err = reload_judge(s, after, &plan, &keys, &peer_keys, &fault);
 	if (!err && !how->only_look)
 		err = interfaces_attach(s, after, &modes, &fault);
 	if (!err && how->only_look)
 		*changes = changes_list(s, &plan, &keys, how->force);
 	if (!err && !how->only_look) {
-		*changes = reload_begin(s, how, after, modes, &plan, &keys);
+		*changes = reload_begin(s, how, after, modes, &plan, &keys, &peer_keys);
 		after = NULL;
 	}
 	if (err && !fault.error.line)
@@ -649,7 +655,7 @@ int shuntd_take_over(struct shuntd *s)
 {
 	const struct reload how = { .name = s->config_path };
 	struct config_fault fault = { 0 };
-	struct probe_keys keys = s->keys;
+	struct probe_keys keys = s->keys, peer_keys;
 	struct config *after = s->wanted;
 	struct plan plan = { 0 };
 	char(*modes)[16] = NULL;
@@ -657,10 +663,10 @@ int shuntd_take_over(struct shuntd *s)
 
 	s->wanted = NULL;
 	weights_carry(s, after);
-	err = reload_judge(s, after, &plan, &keys, &fault);
+	err = reload_judge(s, after, &plan, &keys, &peer_keys, &fault);
 	err = err ? err : interfaces_attach(s, after, &modes, &fault);
 	if (!err) {
-		json_decref(reload_begin(s, &how, after, modes, &plan, &keys));
+		json_decref(reload_begin(s, &how, after, modes, &plan, &keys, &peer_keys));
 	} else {
 		ledger_add(s->ledger, 0, "shuntd", "self", "reload refused", fault.error.text, NULL);
 		config_free(after);

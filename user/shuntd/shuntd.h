@@ -80,6 +80,12 @@ struct backend_run {
 	bool is_too_late; /* all its answers come too late, and the ledger says so */
 	bool agent_is_old; /* its agent's word is old, and the ledger says so */
 	bool kept; /* its engine is not ready, and it serves all the same: the ledger says so */
+	struct { /* what operators said of it, here or at the peer: peer.c */
+		bool known, drained; /* known: it was looked at */
+		uint16_t weight; /* 0: the configured one */
+		uint64_t deadline_ns; /* as drain_deadline_ns */
+		uint64_t drain_at_ns, weight_at_ns; /* CLOCK_REALTIME of that word; 0: there was none */
+	} said;
 };
 
 /* A VIP as it runs. */
@@ -120,6 +126,7 @@ struct shuntd {
 	struct journal *journal;
 	struct state *state; /* drains and weights that outlive a restart */
 	const uid_t *commander; /* whose command is being carried out; NULL: none is */
+	struct peering *peering; /* NULL: there is no peer */
 	struct loop *loop; /* parts with descriptors of their own add them: loop.h */
 	/* For showing: sorted by name, owned. By id: NULL where nobody has it; use the functions below. */
 	struct backend_run *
