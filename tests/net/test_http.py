@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """What shuntd shows over HTTP: metrics that Prometheus takes, the objects as JSON, and no more."""
 import json
+import re
 import subprocess
 import time
 
@@ -9,7 +10,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client import parser as classic
 
 from browser import Browser
-from cluster import LIB, PYTHON
+from cluster import LIB, PYTHON, ROOT
 from conftest import BUILD
 from topology import VIP4, wait_for
 
@@ -132,6 +133,12 @@ def test_a_power_off_shows(started):
     assert samples["shunt_backend_verdict", (("backend", "gpu2"), ("pool", "gpus"), ("verdict", "silent"))] == 1
     assert samples["shunt_pool_backends_up", (("pool", "gpus"),)] == 3
     wait_for(lambda: scrape(started)[1]["shunt_detection_seconds_count", (("verdict", "silent"),)] == 1, "its detection")
+
+
+@pytest.mark.parametrize("file", ["grafana/shunt.json", "prometheus/alerts.yaml"])
+def test_what_the_dashboard_and_the_alerts_ask_for_is_there(started, file):
+    named = set(re.findall(r"\bshunt_[a-z0-9_]+", (ROOT / "tools" / file).read_text()))
+    assert len(named) > 8 and named - {name for name, _ in scrape(started)[1]} == set()
 
 
 PATHS = {"vips": ["vip", "show"], "backends": ["backend", "show"], "slots": ["slot", "show"], "events": ["event", "show"],
