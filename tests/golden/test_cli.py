@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import resource
+import socket
 import subprocess
 import sys
 import time
@@ -123,13 +124,20 @@ def test_unknown_word_is_answered_with_the_nearest(argv, words):
 # ---- streams ----
 
 @pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
-def test_no_socket_takes_the_place_of_a_closed_stream(echo, closed):
-    """Else the answer would be sent to the daemon."""
-    done = subprocess.run([SANITIZED, "-s", echo.path, "config", "show"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
-                          text=True, preexec_fn=lambda: [os.close(fd) for fd in closed])
-    assert done.returncode == (1 if 1 in closed else 0)
-    assert done.stderr == ("shunt: cannot write the output: Bad file descriptor\n" if closed == (1,) else "")
-    assert len(echo.requests) == 1
+def test_no_socket_takes_the_place_of_a_closed_stream(tmp_path, closed):
+    """Else an event would be printed to the daemon."""
+    received = []
+
+    def tell(client):
+        client.sendall(b'{"result": {"time": "now", "text": "event"}}\n')
+        client.shutdown(socket.SHUT_WR)
+        received.append(client.recv(4096))
+    with Script(tmp_path / "shuntd.sock", lambda r: tell) as script:
+        done = subprocess.run([SANITIZED, "-s", script.path, "event", "monitor"], stdin=subprocess.DEVNULL, capture_output=True,
+                              timeout=60, text=True, preexec_fn=lambda: [os.close(fd) for fd in closed])
+    assert received == [b""] and done.returncode == 1
+    if closed == (1,):
+        assert done.stderr == "shunt: cannot write the output: Bad file descriptor\n"
 
 
 def test_reader_that_goes_away_is_a_failure_where_it_is_no_signal(tmp_path):
