@@ -64,7 +64,7 @@ class Cluster(Topology):
 
     @property
     def pin(self):
-        return BPFFS / f"{self.name}-shuntd"
+        return BPFFS / f"{self.name}-{self.own('shuntd')}"
 
     def write(self, name, text):
         (self.directory / name).write_text(text)

@@ -5,18 +5,27 @@ it asks by ARP who has the VIP. keepalived runs the files of tools/examples, wit
 keepalived is started outside and enters the namespace itself (--namespace): the kernel tells of processes that end in the
 first network namespace only, and it asks for that before it enters another (open_track_processes() in its main()).
 """
+import contextlib
+import ctypes
+import json
+import os
 import pathlib
+import re
 import shutil
+import signal
 
 from cluster import ROOT
 from crowd import Crowd
-from topology import VIP4, VIP6, stop, wait_for
+from topology import VIP4, VIP6, run, stop, wait_for
 
 EXAMPLES = ROOT / "tools/examples"
 
 
+PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT, WALL = 17, 0x4206, 0x4207, 0x40000000  # ptrace(2), waitpid(2)
+
+
 class Pair(Crowd):
-    keepalived = None
+    keepalived = keepalived_runs = None
 
     def __init__(self, prefix, build, n_backends=4, keep=False):
         super().__init__(prefix, build, n_backends, keep, n_balancers=2)
@@ -38,9 +47,9 @@ class Pair(Crowd):
         return self.sides[1] if self is self.sides[0] else self.sides[0]
 
     def pair_config(self, more="", **kw):
-        """The configuration of this side."""
+        """The configuration of this side: pinned, and patient, since a busy machine is to move nothing. more: lines of it."""
         return (f"keepalived: {{track_file: {self.directory / self.own('health')}, notify_fifo: {self.directory / self.own('vrrp')}}}\n"
-                + more + self.flow_config(**kw))
+                + more + self.flow_config(**{"interval": "10ms", "multiplier": 10, "pin": self.pin} | kw))
 
     def keepalived_config(self, example="keepalived-pair.conf", **changes):
         """The example as this side runs it. changes: texts in it, and what is there instead."""
@@ -58,10 +67,15 @@ class Pair(Crowd):
         """In place of the one before."""
         self.stop_keepalived()
         name = self.own("keepalived")
-        path = self.write(f"{name}.conf", config or self.keepalived_config())
+        self.keepalived_runs = config or self.keepalived_config()
+        path = self.write(f"{name}.conf", self.keepalived_runs)
         self.keepalived = self.start(name, [
             "keepalived", "-n", "-l", "-D", "-P", "-G", "-f", path, "-i", self.balancer.name, "-s", self.balancer.netns,
             "-p", self.directory / f"{name}.pid", "-r", self.directory / f"{name}-vrrp.pid"])
+
+    def keepalived_state(self):
+        """Of its only instance, by its log: a shuntd that was started after the newest change doesn't know of it."""
+        return (re.findall(r"Entering (\w+) STATE", self.log(self.own("keepalived"))) or [None])[-1]
 
     def stop_keepalived(self):
         process, self.keepalived = self.keepalived, None
@@ -75,6 +89,72 @@ class Pair(Crowd):
         """Until this side has it, and it alone."""
         wait_for(lambda: self.holds(vip) and not self.other.holds(vip), f"{self.balancer.name} to have {vip} alone", seconds)
 
+    @property
     def health(self):
-        """What its track file says."""
-        return (self.directory / self.own("health")).read_text()
+        """The path of its track file."""
+        return self.directory / self.own("health")
+
+    def stats(self):
+        return self.shunt("stats", "show")
+
+    def start_all(self, config=lambda side: side.pair_config(), keepalived=lambda side: side.keepalived_config()):
+        """Whatever of both sides does not run, or not as it should. Returns when both are fit and one has the VIP: that side."""
+        self.plug.plug(*[h.name for h in self.hosts])
+        for side in self.sides:
+            text = config(side)
+            if not side.shuntd or side.shuntd.poll() is not None or (side.directory / side.own("shunt.yaml")).read_text() != text:
+                side.start_shuntd(text)
+        for side in self.sides:
+            side.wait_states()
+            wait_for(lambda: side.stats()["track_file"] == 0, f"{side.balancer.name} to be fit")
+            text = keepalived(side)
+            if not side.keepalived or side.keepalived.poll() is not None or text != side.keepalived_runs:
+                side.start_keepalived(text)
+        wait_for(lambda: all(side.keepalived_state() in ("MASTER", "BACKUP") for side in self.sides), "both keepalived to be ready")
+        wait_for(lambda: self.sides[0].holds() != self.sides[1].holds(), "one to have the VIP alone")
+        return self.sides[0] if self.sides[0].holds() else self.sides[1]
+
+    def forget(self):
+        """End the controller, and what it left in the kernel."""
+        self.stop_shuntd()
+        shutil.rmtree(self.pin, ignore_errors=True)
+        wait_for(lambda: "xdp" not in self.balancer.run("ip", "link", "show", "eth0"), "eth0 without a program")
+
+    def vrrp(self, name):
+        """What keepalived said last of an instance or a group."""
+        return next((i["state"] for i in self.stats()["vrrp"] if i["name"] == name), None)
+
+    def program(self):
+        """The number of the program on its interface."""
+        return json.loads(self.balancer.run("bpftool", "-j", "net", "show"))[0]["xdp"][0]["id"]
+
+    @contextlib.contextmanager
+    def usurped(self):
+        """Somebody took the program off the interface, and put his own there."""
+        link = next(x["id"] for x in json.loads(run("bpftool", "-j", "link", "show")) if x.get("prog_id") == self.program())
+        self.shuntd.send_signal(signal.SIGSTOP)  # or it would be quicker
+        run("bpftool", "link", "detach", "id", link)
+        self.balancer.run("ip", "link", "set", "dev", "eth0", "xdp", "obj", self.build / "bpf/plug.bpf.o", "program", "port_ingress")
+        self.shuntd.send_signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self.balancer.run("ip", "link", "set", "dev", "eth0", "xdp", "off")
+
+    @contextlib.contextmanager
+    def prober_stopped(self):
+        """The thread that asks stands still; all others go on."""
+        libc = ctypes.CDLL(None, use_errno=True)
+
+        def ptrace(request, tid):
+            if libc.ptrace(request, tid, None, None):
+                raise OSError(ctypes.get_errno(), f"ptrace {request:#x}")
+        threads = map(int, os.listdir(f"/proc/{self.shuntd.pid}/task"))
+        tid = next(t for t in threads if os.sched_getscheduler(t) == os.SCHED_FIFO)
+        ptrace(PTRACE_SEIZE, tid)
+        ptrace(PTRACE_INTERRUPT, tid)
+        os.waitpid(tid, WALL)
+        try:
+            yield
+        finally:
+            ptrace(PTRACE_DETACH, tid)

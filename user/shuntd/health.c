@@ -139,6 +139,8 @@ int health_open(struct health **out, struct shuntd *s, bool taken_over)
 		return -ENOMEM;
 	h->shuntd = s;
 	h->ever_well = taken_over;
+	for (size_t i = 0; i < s->n_vips; i++)
+		s->vips[i]->ever_served = taken_over;
 	snprintf(h->why, sizeof(h->why), "%s", taken_over ? "" : "starting");
 	*out = h;
 	return 0;

@@ -15,7 +15,7 @@
 struct health;
 struct shuntd;
 
-/* taken_over: backends and traffic are those of the shuntd before, so it is no start. 0 or -errno. */
+/* Once there are VIPs. taken_over: backends and traffic are those of the shuntd before, so it is no start. 0 or -errno. */
 int health_open(struct health **out, struct shuntd *shuntd, bool taken_over);
 void health_close(struct health *health); /* NULL is allowed */
 

@@ -303,6 +303,7 @@ static int run(struct shuntd *s)
 	char line[512];
 	struct config_fault fault = { 0 };
 	int cpu = config_cpu(s->config), err;
+	bool taken_over;
 
 	if (pipe2(s->pipe, O_CLOEXEC | O_NONBLOCK))
 		return fail("pipe", strerror(errno));
@@ -344,10 +345,11 @@ static int run(struct shuntd *s)
 		return fail("state", strerror(-err));
 	if (dataplane_start(s))
 		return 1;
-	err = health_open(&s->health, s, false);
+	taken_over = dataplane_inherited(s->dataplane) || dataplane_replaces(s->dataplane);
+	err = health_open(&s->health, s, taken_over);
 	if (err)
 		return fail("health", strerror(-err));
-	if (keepalived_open(&s->keepalived, s, false, &why))
+	if (keepalived_open(&s->keepalived, s, taken_over, &why))
 		return fail(NULL, why);
 	if (!s->wanted)
 		state_restore(s->state);
@@ -391,7 +393,8 @@ static int run(struct shuntd *s)
 	s->started = true;
 	ownership_read(s);
 	err = loop_run(s);
-	keepalived_leave(s->keepalived); /* while everything still runs */
+	if (s->detach || s->pins.fd < 0)
+		keepalived_leave(s->keepalived); /* while everything still runs */
 	return err;
 }
 
