@@ -31,6 +31,7 @@ def running(cluster):
     cluster.start_shuntd(good(cluster))
     cluster.wait_states(gpu1="up", gpu2="up", gpu3="up")
     load = cluster.start_load(50)
+    wait_for(lambda: any(b["live"] for b in cluster.shunt("backend", "show")), "streams")
     yield cluster
     records = cluster.load_end(load)
     cluster.stop_shuntd()
@@ -194,6 +195,9 @@ def test_who_may_only_read_can_not_command(running):
     for command in (["config", "apply", "-"], ["config", "diff"], ["config", "reload"], ["backend", "set", "gpu1", "weight", "7"]):
         said = refused(running, *command, input=good(running).encode(), user=65534)
         assert "for root only" in said, said
+    too_much = subprocess.run([str(a) for a in running.shunt_argv("config", "apply", "-")], user=65534, capture_output=True,
+                              input=(good(running) + "#" * 300000).encode())
+    assert too_much.returncode == 2 and b"longer than 65536 bytes" in too_much.stderr
     assert subprocess.run([str(a) for a in running.shunt_argv("config", "show")], user=65534, capture_output=True).returncode == 0
 
 

@@ -82,6 +82,8 @@ static int request_send(const struct call *call, const char *object, const char 
 	for (size_t sent = 0; sent < length;) {
 		ssize_t n = send(fd, line + sent, length - sent, MSG_NOSIGNAL);
 
+		if (n < 0 && errno == EPIPE)
+			break; /* it may have said why */
 		if (n < 0) {
 			code = complain(call, CONTROL_REFUSED, "shuntd does not take the request: %s", strerror(errno));
 			goto out;
