@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """What is kept of what happened: a record of each failover, over restarts, and with a full disk."""
 import json
+import shutil
 import signal
 
 import pytest
@@ -113,6 +114,27 @@ def test_events_and_availability_survive_a_restart(cluster, shuntd, config, stat
     assert summary(cluster, "since", "1ms")[0]["gpu2"]["failures"] == 0
     assert after == cluster.shunt("event", "show", "--since", "1h")[:len(after)]
     assert cluster.shunt("event", "show", "since", down["time"], "name", "gpu2", "what", "down") == [down]
+
+
+def test_whoever_is_taken_over_is_known_to_serve_and_no_failover_is_lost(cluster, shuntd, config, state):
+    try:
+        pinned = config().replace("pin: none", f"pin: {cluster.pin}")
+        shuntd(pinned)
+        down = fall(cluster, "gpu2")
+        cluster.stop_shuntd()  # no packet came yet
+        told, = [line for line in lines(state) if line["what"] == "failover"]
+        assert told["evidence"]["down"] == down["number"]
+        cluster.start_shuntd(pinned)
+        cluster.wait_states(gpu1="up", gpu3="up", gpu4="up")
+        ups = wait_for(lambda: cluster.shunt("event", "show", "from", told["number"], "what", "up"), "who serves")
+        assert {e["name"] for e in ups} >= {"gpu1", "gpu3", "gpu4"} and {e["why"] for e in ups} <= {"it served already"}
+        backends, pool, _ = summary(cluster)
+        assert (backends["gpu2"]["failures"], backends["gpu1"]["failures"], pool["down_us"]) == (1, 0, 0)
+        assert pool["availability_percent"] == 100 and pool["unknown_us"] > 0
+    finally:
+        cluster.stop_shuntd()
+        shutil.rmtree(cluster.pin, ignore_errors=True)
+        wait_for(lambda: "xdp" not in cluster.balancer.run("ip", "link", "show", "eth0"), "eth0 without a program")
 
 
 def test_a_full_disk_harms_nothing_else_and_is_made_up_for(cluster, shuntd, config, state):

@@ -758,6 +758,16 @@ static void a_time_from_before_the_fall_is_no_first_packet(void **state)
 	assert_evidence("failover", "first_heir_us", "50");
 }
 
+static void who_ends_tells_of_the_failovers_that_are_not_through(void **state)
+{
+	(void)state;
+	start();
+	fall(NULL);
+	record_end(rig.s.record);
+	record_end(rig.s.record);
+	assert_int_equal(count_of("failover"), 1);
+}
+
 static void failovers_of_a_former_run_are_not_told_again(void **state)
 {
 	struct record_histogram h;
@@ -802,6 +812,7 @@ int main(void)
 		RIG_TEST(a_failover_that_does_not_come_to_its_end_is_told_all_the_same),
 		RIG_TEST(who_is_back_soon_has_his_outage_in_the_record),
 		RIG_TEST(a_time_from_before_the_fall_is_no_first_packet),
+		RIG_TEST(who_ends_tells_of_the_failovers_that_are_not_through),
 		RIG_TEST(failovers_of_a_former_run_are_not_told_again),
 	};
 

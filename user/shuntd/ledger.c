@@ -54,11 +54,16 @@ static const struct {
 	const char *what;
 	int priority;
 } priorities[] = {
+	{ "ill", LOG_ERR },
+	{ "failed", LOG_ERR },
 	{ "self-suspect", LOG_ERR },
 	{ "netlink lost", LOG_ERR },
 	{ "table kept", LOG_ERR },
 	{ "flows not told", LOG_ERR },
 	{ "ledger not written", LOG_ERR },
+	{ "state not kept", LOG_ERR },
+	{ "state not read", LOG_ERR },
+	{ "not pinned", LOG_ERR },
 	{ "probes not changed", LOG_ERR },
 	{ "probes not moved", LOG_ERR },
 	{ "checks not changed", LOG_ERR },
@@ -71,6 +76,7 @@ static const struct {
 	{ "cut", LOG_WARNING },
 	{ "reload refused", LOG_WARNING },
 	{ "detector: controller", LOG_WARNING },
+	{ "began anew", LOG_WARNING },
 	{ "probes widened", LOG_WARNING },
 	{ "journal fills", LOG_WARNING },
 	{ "answers come too late", LOG_WARNING },

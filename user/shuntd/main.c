@@ -401,6 +401,7 @@ static int run(struct shuntd *s)
 static void stop(struct shuntd *s)
 {
 	/* Sockets and threads first, the program last: packets are served for as long as possible. */
+	record_end(s->record);
 	http_close(s->http);
 	control_close(s->control);
 	prober_stop(s->prober);

@@ -329,15 +329,15 @@ static void look(struct record *r, uint64_t now_ns)
 			ledger_add(s->ledger, 0, "backend", b->conf.name, "up", "it served already", NULL);
 		else if (now_ns > b->since_ns + JOIN_NS)
 			ledger_add(s->ledger, 0, "backend", b->conf.name, "not up", backend_verdict_name(b->last_word),
-				   json_pack("{s:I}", "asked_for_ms", (json_int_t)((now_ns - b->since_ns) / 1000000)));
+				   json_pack("{s:I}", "for_ms", (json_int_t)((now_ns - b->since_ns) / 1000000)));
 	}
 }
 
-void record_run(struct record *r)
+/* End those that end, or all. */
+static void failovers_end(struct record *r, uint64_t now_ns, bool all)
 {
-	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
-
 	for (struct failover **at = &r->failovers, *f; (f = *at);) {
+		f->is_over = f->is_over || all;
 		if (!failover_ends(r, f, now_ns)) {
 			at = &f->next;
 			continue;
@@ -345,10 +345,23 @@ void record_run(struct record *r)
 		*at = f->next;
 		failover_free(f);
 	}
+}
+
+void record_run(struct record *r)
+{
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+
+	failovers_end(r, now_ns, false);
 	if (now_ns < r->looked_ns + LOOK_NS)
 		return;
 	r->looked_ns = now_ns;
 	look(r, now_ns);
+}
+
+void record_end(struct record *r)
+{
+	if (r)
+		failovers_end(r, clock_ns(CLOCK_MONOTONIC), true);
 }
 
 /* ---- figures ---- */

@@ -27,6 +27,8 @@ void record_event(void *record, const json_t *event, bool is_old);
  */
 void record_run(struct record *record);
 
+void record_end(struct record *record); /* shuntd ends: tell of the failovers that aren't through. NULL is allowed */
+
 /* ---- availability ---- */
 
 struct record_figures {
