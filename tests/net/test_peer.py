@@ -2,6 +2,8 @@
 """Two balancers on one switch that tell each other their connections. The client's packets are led to one or the other by its
 route, as a router's would be; keepalived is elsewhere (test_keepalived.py). What the protocol does on a bad network:
 tests/unit/peer_test.c."""
+import json
+import re
 import signal
 import struct
 import time
@@ -10,6 +12,7 @@ import pytest
 
 import forge
 from conftest import BUILD
+from cluster import ROOT
 from crowd import Crowd, where
 from topology import VIP4, VIP6, stop, wait_for
 
@@ -343,3 +346,19 @@ def test_the_bandwidth_is_not_exceeded(start, swarm):
     assert after["bytes_sent"] - before["bytes_sent"] > 5000 * 26  # so that it takes a second at least
     assert (after["bytes_sent"] - before["bytes_sent"]) * 8 <= 1e6 * (seconds + 0.1)
     assert group.broken() == 0
+
+
+# ---- metrics ----
+
+def test_the_metrics_and_the_alerts_know_the_peer(pair):
+    pair.start_shuntd(pair.peer_config() + "http: {}\n")
+    pair.wait_states()
+    pair.wait_sync()
+    text = pair.balancer.run("curl", "-sf", "http://127.0.0.1:9784/metrics")
+    label = f'{{peer="{pair.there.balancer.ipv4}"'
+    assert f'shunt_peer_state{label},state="in sync"}} 1\n' in text
+    asked = "".join((ROOT / "tools" / f).read_text() for f in ("prometheus/alerts.yaml", "grafana/shunt.json"))
+    named = set(re.findall(r"\bshunt_peer_[a-z0-9_]+", asked))
+    assert len(named) > 4 and all(f"\n{name}{label}" in text for name in named)
+    api = json.loads(pair.balancer.run("curl", "-sf", "http://127.0.0.1:9784/api/v1/peer"))
+    assert [p["address"] for p in api] == [pair.there.balancer.ipv4]

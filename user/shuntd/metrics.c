@@ -18,6 +18,7 @@
 
 /* What has samples: an object of an answer. */
 enum subject {
+	OF_PEER,
 	OF_DAEMON,
 	OF_INTERFACE,
 	OF_REASON,
@@ -37,6 +38,7 @@ static const struct {
 	[OF_INTERFACE] = { { "interface", "name" } },
 	[OF_REASON] = { { "reason", "name" }, { "action", "action" } },
 	[OF_VRRP] = { { "vrrp", "name" }, { "group", "group" } },
+	[OF_PEER] = { { "peer", "address" } },
 	[OF_POOL] = { { "pool", "name" } },
 	[OF_VIP] = { { "vip", "name" }, { "pool", "pool" } },
 	[OF_BACKEND] = { { "backend", "name" }, { "pool", "pool" } },
@@ -118,15 +120,40 @@ static const struct family {
 	{ OF_REASON, "shunt_packets", COUNTER, NULL, AS_IT_IS, "packets", NULL,
 	  "Packets by what became of them and why; their sum is all that were seen." },
 
-	{ OF_VRRP, "shunt_vrrp_state", GAUGE, NULL, ONE_OF, "state", "master backup fault stop deleted",
+	{ OF_VRRP, "shunt_vrrp_state", GAUGE, NULL, ONE_OF, "state", "master,backup,fault,stop,deleted",
 	  "1 for the state that keepalived said last of an instance or a group." },
+	{ OF_PEER, "shunt_peer_state", GAUGE, NULL, ONE_OF, "state", "down,resyncing,in sync",
+	  "1 for the state of the connection to the other balancer." },
+	{ OF_PEER, "shunt_peer_lag_seconds", GAUGE, "seconds", FROM_US, "lag_us", NULL,
+	  "Age of the oldest change that the other balancer hasn't acknowledged." },
+	{ OF_PEER, "shunt_peer_round_trip_seconds", GAUGE, "seconds", FROM_US, "rtt_us", NULL,
+	  "To the other balancer and back." },
+	{ OF_PEER, "shunt_peer_flows_sent", COUNTER, NULL, AS_IT_IS, "flows_sent", NULL,
+	  "Changes of connections told to the other balancer." },
+	{ OF_PEER, "shunt_peer_flows_received", COUNTER, NULL, AS_IT_IS, "flows_received", NULL,
+	  "Changes of connections that it told." },
+	{ OF_PEER, "shunt_peer_flows_refused_full", COUNTER, NULL, AS_IT_IS, "flows_refused_full", NULL,
+	  "Those of them that the journal had no room for." },
+	{ OF_PEER, "shunt_peer_flows_refused_unknown", COUNTER, NULL, AS_IT_IS, "flows_refused_unknown", NULL,
+	  "Those of them whose VIP or backend is not here." },
+	{ OF_PEER, "shunt_peer_resyncs", COUNTER, NULL, AS_IT_IS, "resyncs", NULL, "Times that everything was told." },
+	{ OF_PEER, "shunt_peer_sent_bytes", COUNTER, "bytes", AS_IT_IS, "bytes_sent", NULL,
+	  "Bytes sent to the other balancer." },
+	{ OF_PEER, "shunt_peer_received_bytes", COUNTER, "bytes", AS_IT_IS, "bytes_received", NULL,
+	  "Bytes that came from it." },
+	{ OF_PEER, "shunt_peer_datagrams_lost", COUNTER, NULL, AS_IT_IS, "lost", NULL,
+	  "Datagrams with changes that had to be told anew." },
+	{ OF_PEER, "shunt_peer_datagrams_forged", COUNTER, NULL, AS_IT_IS, "forged", NULL,
+	  "Datagrams whose tag was made with none of the keys." },
+	{ OF_PEER, "shunt_peer_datagrams_replayed", COUNTER, NULL, AS_IT_IS, "replayed", NULL,
+	  "Datagrams that were repeated, overtaken, or of another connection." },
 	{ OF_POOL, "shunt_pool_backends", GAUGE, NULL, AS_IT_IS, "backends", NULL, "Backends of a pool." },
 	{ OF_POOL, "shunt_pool_backends_up", GAUGE, NULL, AS_IT_IS, "up", NULL, "Those of them that are up." },
 	{ OF_POOL, "shunt_pool_availability_ratio", GAUGE, "ratio", FROM_PERCENT, "availability.availability_percent",
 	  NULL,
 	  "Time that a backend of it was up in the time that one was up or all were down, as far as the record goes." },
 
-	{ OF_VIP, "shunt_vip_info", GAUGE, NULL, INFO, NULL, "address protocol port hash on_failure",
+	{ OF_VIP, "shunt_vip_info", GAUGE, NULL, INFO, NULL, "address,protocol,port,hash,on_failure",
 	  "What the configuration says of a VIP." },
 	{ OF_VIP, "shunt_vip_held", GAUGE, NULL, AS_IT_IS, "held", NULL, "Whether this host has the VIP's address." },
 	{ OF_VIP, "shunt_vip_packets", COUNTER, NULL, AS_IT_IS, "packets", NULL, "Packets for a VIP." },
@@ -135,9 +162,9 @@ static const struct family {
 	{ OF_VIP, "shunt_vip_new_flows", COUNTER, NULL, AS_IT_IS, "new_flows", NULL,
 	  "TCP connections that clients began to open to a VIP." },
 
-	{ OF_BACKEND, "shunt_backend_info", GAUGE, NULL, INFO, NULL, "address forward domain",
+	{ OF_BACKEND, "shunt_backend_info", GAUGE, NULL, INFO, NULL, "address,forward,domain",
 	  "What the configuration says of a backend." },
-	{ OF_BACKEND, "shunt_backend_state", GAUGE, NULL, ONE_OF, "state", "up down draining",
+	{ OF_BACKEND, "shunt_backend_state", GAUGE, NULL, ONE_OF, "state", "up,down,draining",
 	  "1 for the state that a backend is in." },
 	{ OF_BACKEND, "shunt_backend_verdict", GAUGE, NULL, INFO, NULL, "verdict", "Why a backend is in its state." },
 	{ OF_BACKEND, "shunt_backend_verdict_age_seconds", GAUGE, "seconds", AGE, "since_ns", NULL,
@@ -280,12 +307,12 @@ static void label_add(struct labels *labels, const char *label, const json_t *va
 /* The next word of a list, cut to `size`; false: there is none. */
 static bool word_next(const char **list, char *word, size_t size)
 {
-	size_t length = strcspn(*list, " ");
+	size_t length = strcspn(*list, ",");
 
 	if (!length)
 		return false;
 	snprintf(word, size, "%.*s", (int)length, *list);
-	*list += length + ((*list)[length] == ' ');
+	*list += length + ((*list)[length] == ',');
 	return true;
 }
 
@@ -443,12 +470,15 @@ static void daemon_add(struct metrics *m)
 	struct request request = { .shuntd = m->shuntd, .uid = (uid_t)-1 };
 	json_t *stats = answer_command(&request, "stats", "show", NULL);
 	json_t *pools = answer_command(&request, "pool", "show", NULL);
+	json_t *peers = answer_command(&request, "peer", "show", NULL);
 
 	objects_add(m, OF_INTERFACE, json_object_get(stats, "interfaces"));
 	objects_add(m, OF_REASON, json_object_get(stats, "reasons"));
 	objects_add(m, OF_VRRP, json_object_get(stats, "vrrp"));
 	objects_add(m, OF_POOL, pools);
+	objects_add(m, OF_PEER, peers);
 	json_decref(pools);
+	json_decref(peers);
 	object_add(m, OF_DAEMON, stats);
 	record_add(m);
 }
