@@ -2,6 +2,7 @@
 # One file, not recursive. `make help` lists the targets; products go to $(BUILD).
 
 BUILD ?= build
+VERSION := 0.1.0
 CLANG ?= clang
 PREFIX ?= /usr/local
 SAN := -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -33,7 +34,7 @@ SKELS := $(patsubst bpf/%.bpf.c,$(BUILD)/skel/%.skel.h,$(BPF)) \
 	$(foreach b,$(TEST_BPF),$(BUILD)/skel/$(notdir $(b:.bpf.c=.skel.h))) $(BUILD)/skel/page.h
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all help demo check check-kernels bench bench-bfd bench-datapath bench-failover bench-faults bench-flows bench-tables lint install clean tests
+.PHONY: all help demo check check-deb check-kernels deb bench bench-bfd bench-datapath bench-failover bench-faults bench-flows bench-tables lint install clean tests
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -159,6 +160,11 @@ bench-faults: all $(LIBTOOLS) ## every way to fail: verdict, time, who fell with
 
 demo: $(BUILD)/.deps-demo all $(LIBTOOLS) ## the main job in namespaces of its own: KEEP=1 leaves it up
 	@tools/demo --build $(BUILD) $(if $(KEEP),--keep)
+
+deb: $(BUILD)/.deps-deb ## Debian packages shunt and shunt-agent, in build/deb
+	@CC="$(CC)" CLANG="$(CLANG)" tools/deb $(BUILD) $(VERSION)
+check-deb: $(BUILD)/.deps-check deb $(LIBTOOLS) ## install, run, upgrade, remove and purge them in fresh systems under systemd
+	@SHUNT_BUILD=$(abspath $(BUILD)) PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/deb
 
 lint: $(BUILD)/.deps-check ## format, seams, headers that compile alone
 	@tools/lint

@@ -67,7 +67,7 @@ def attached(cluster, interface):
 
 def test_shuntd_keeps_what_it_is_said_to_need_and_that_is_enough_for_all_it_does(cluster, shuntd):
     cluster.balancer.ip("link add eth1 type veth peer name eth2", "link set eth1 up", "link set eth2 up")
-    config = cluster.config(interval="1ms", hold="20ms")
+    config = cluster.config(interval="1ms", multiplier=10, hold="20ms")
     process = shuntd(config)
     assert_has_only(process, SHUNTD)
 
@@ -135,7 +135,7 @@ def ask(cluster, group, *argv):
 
 
 def test_group_reads_and_commands_nothing_and_others_are_refused(cluster, shuntd):
-    shuntd(cluster.config(interval="1ms").replace("control: {", f"control: {{group: {GROUP}, "))
+    shuntd(cluster.config(interval="1ms", multiplier=10).replace("control: {", f"control: {{group: {GROUP}, "))
     assert os.stat(cluster.socket).st_mode & 0o777 == 0o660
     for command in READS:
         assert ask(cluster, GROUP, *command).returncode == 0, command

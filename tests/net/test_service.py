@@ -81,7 +81,7 @@ def manager(cluster, monkeypatch):
 
 def test_shuntd_is_ready_when_it_is_attached_and_says_how_many_are_up(cluster, manager):
     """And that it stops."""
-    process = cluster.balancer.start("shuntd", BUILD / "shuntd", "-f", cluster.write("shunt.yaml", cluster.config(interval="1ms", hold="20ms")))
+    process = cluster.balancer.start("shuntd", BUILD / "shuntd", "-f", cluster.write("shunt.yaml", cluster.config(interval="1ms", multiplier=10, hold="20ms")))
     try:
         manager.wait("READY=1")
         assert cluster.socket.is_socket() and "xdp" in cluster.balancer.run("ip", "link", "show", "eth0")
@@ -95,7 +95,7 @@ def test_shuntd_is_ready_when_it_is_attached_and_says_how_many_are_up(cluster, m
 
 
 def test_reload_by_signal_is_told_from_its_begin_to_its_end(cluster, manager):
-    process = cluster.start_shuntd(cluster.config(interval="1ms", hold="20ms"))
+    process = cluster.start_shuntd(cluster.config(interval="1ms", multiplier=10, hold="20ms"))
     for config in (cluster.config(interval="2ms"), "this is no configuration"):
         manager.forget()
         cluster.write("shunt.yaml", config)
@@ -131,7 +131,7 @@ def prober_of(process):
 
 @pytest.mark.parametrize("thread", [lambda p: p.pid, prober_of], ids=["main loop", "prober"])
 def test_sign_of_life_comes_while_loop_and_prober_move_and_only_then(cluster, manager, thread):
-    process = cluster.start_shuntd(cluster.config(interval="1ms", hold="20ms"))
+    process = cluster.start_shuntd(cluster.config(interval="1ms", multiplier=10, hold="20ms"))
     manager.hear_life()
     with stopped(thread(process)):
         manager.miss_life()
@@ -161,5 +161,5 @@ def test_without_a_manager_nobody_is_told(cluster, monkeypatch):
     """Nor with one that is gone, or one that wants to hear of another process."""
     monkeypatch.setenv("NOTIFY_SOCKET", str(cluster.directory / "absent"))
     monkeypatch.setenv("WATCHDOG_USEC", "nonsense")
-    cluster.start_shuntd(cluster.config(interval="1ms", hold="20ms"))
+    cluster.start_shuntd(cluster.config(interval="1ms", multiplier=10, hold="20ms"))
     assert cluster.stop_shuntd() == 0
