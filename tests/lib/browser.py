@@ -64,6 +64,7 @@ class Browser:
             self.complaints.append(f"{what['entry']['text']} {what['entry'].get('url', '')}")
 
     def size(self, width, height, dark=False, scale=1):
+        self.width = width
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=width < 600)
         self.call("Emulation.setScrollbarsHidden", hidden=True)
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
