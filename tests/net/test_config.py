@@ -49,10 +49,6 @@ def refused(cluster, *argv, **kw):
     return done.stderr.decode()
 
 
-def settled(cluster):
-    wait_for(lambda: "are still being led over" not in cluster.shunt_text("config", "reload", check=False), "the end of the change")
-
-
 # ---- what is wrong ----
 
 def replaced(old, new):
@@ -155,7 +151,6 @@ def test_what_is_shown_is_no_change(running):
     path = running.write("again.yaml", shown(running))
     running.write("shunt.yaml", good(running))
     for argv in (["diff"], ["diff", path], ["apply", path], ["reload"]):
-        settled(running)
         assert running.shunt("config", *argv) == {"changes": [], "text": "no change\n"}
 
 
@@ -164,16 +159,14 @@ def test_a_comparison_tells_what_an_application_then_does(running):
     sentences = ["backend gpu2: weight 100 becomes 300"]
     assert running.shunt("config", "diff", path)["changes"] == sentences
     assert shown(running) == before
-    settled(running)
     assert running.shunt("config", "apply", path)["changes"] == sentences
     assert (running.directory / "shunt.yaml").read_text() == good(running)
     assert running.shunt("config", "diff")["changes"] == ["backend gpu2: weight 300 becomes 100"]
-    settled(running)
+    running.shunt("config", "reload")
     assert shown(running) == before
 
 
 def test_a_configuration_may_come_from_a_pipe(running):
-    settled(running)
     for command, text in (("diff", good(running)), ("apply", good(running)), ("check", good(running))):
         assert run(*running.shunt_argv("config", command, "-"), text=text)
     said = refused(running, "config", "apply", "-", input=b"seed: 1\nx: 2\n")
@@ -181,7 +174,6 @@ def test_a_configuration_may_come_from_a_pipe(running):
 
 
 def test_a_file_as_long_as_may_be_is_applied(running):
-    settled(running)
     text = good(running)
     path = running.write("long.yaml", text + "".join("#" + "\"" * 98 + "\n" for _ in range((4 << 20) // 100 - len(text) // 100 - 1)))
     assert 4 << 20 >= path.stat().st_size > (4 << 20) - 1000
@@ -203,7 +195,7 @@ def test_who_may_only_read_can_not_command(running):
 
 def test_the_event_says_whose_command_it_was(running):
     since = time.monotonic_ns()
-    settled(running)
+    running.shunt("config", "reload")
     event = wait_for(lambda: running.events(since, what="reloaded"), "the event")[-1]
     assert event["evidence"]["uid"] == 0
     refused(running, "config", "apply", running.write("wrong.yaml", good(running).replace("seed: 0x5eed", "seed: 0x6eed")))
@@ -223,10 +215,10 @@ def test_what_is_saved_is_what_is_shown_and_the_file_before_is_kept(running):
     assert pathlib.Path(f"{path}~").read_text() == "# mine\n" + good(running)
     assert (path.stat().st_mode & 0o7777, path.stat().st_gid) == (0o640, 4)
     assert running.shunt("config", "diff")["changes"] == []
-    settled(running)
+    running.shunt("config", "reload")
     assert [b["configured_weight"] for b in running.shunt("backend", "show", "gpu1")] == [250]
     running.write("shunt.yaml", good(running))
-    settled(running)
+    running.shunt("config", "reload")
 
 
 @pytest.mark.parametrize("where", ["write:1", "fsync:1", "link:1", "rename:1", "rename:2", "fsync:2"])

@@ -18,12 +18,6 @@ def shown(cluster):
     return cluster.shunt_text("config", "show")
 
 
-def apply(cluster, path):
-    """The changes. Waits for those before."""
-    wait_for(lambda: "still being led over" not in cluster.shunt_text("config", "reload", check=False), "the end of the change")
-    return cluster.shunt("config", "apply", path)["changes"]
-
-
 def refusal(cluster):
     """What `config save` says when it fails."""
     done = subprocess.run([str(a) for a in cluster.shunt_argv("config", "save")], capture_output=True, text=True, timeout=60)
@@ -73,15 +67,15 @@ def test_an_example_goes_round(cluster, example):
     for name, same in (("shown.yaml", first), ("example.yaml", text)):
         path = cluster.write(name, same)
         assert cluster.shunt("config", "diff", path)["changes"] == []
-        assert apply(cluster, path) == []
+        assert cluster.shunt("config", "apply", path)["changes"] == []
         assert shown(cluster) == first
     other = cluster.write("other.yaml", first.replace("interval: 1ms", "interval: 2ms").replace("weight: 100", "weight: 90"))
     changes = cluster.shunt("config", "diff", other)["changes"]
-    assert apply(cluster, other) == changes != []
+    assert cluster.shunt("config", "apply", other)["changes"] == changes != []
     assert shown(cluster) == other.read_text()
     cluster.shunt("config", "save")
     assert (cluster.directory / "shunt.yaml").read_text() == other.read_text()
-    assert len(apply(cluster, cluster.write("example.yaml", text))) == len(changes)
+    assert len(cluster.shunt("config", "apply", cluster.write("example.yaml", text))["changes"]) == len(changes)
     assert shown(cluster) == first
     cluster.stop_shuntd()
     assert json.loads(run(cluster.build / "shunt", "-j", "config", "check", cluster.directory / "shunt.yaml"))

@@ -249,6 +249,16 @@ def test_reloads_in_quick_succession_end_with_the_last_file_and_break_no_stream(
     assert downs(cluster, started) == []
 
 
+def test_a_change_right_after_another_waits_for_it(cluster, started, config):
+    load = load_on(cluster, "gpu1", "gpu2", "gpu3")
+    for weight in (300, 50, 200, 100):
+        cluster.shunt("backend", "set", "gpu1", "weight", str(weight))
+        cluster.write("shunt.yaml", config("gpu1", "gpu2", "gpu3", gpu2=f", weight: {weight}"))
+        cluster.shunt("config", "reload")
+    unbroken(cluster, load)
+    assert {b["name"]: b["weight"] for b in cluster.shunt("backend", "show")} == {"gpu1": 100, "gpu2": 100, "gpu3": 100}
+
+
 def test_sighup_with_a_bad_file_changes_nothing_and_the_ledger_says_why(cluster, started, config):
     begun_ns = time.monotonic_ns()
     cluster.write("shunt.yaml", config("gpu1", "gpu2", "gpu3") + "colour: red\n")

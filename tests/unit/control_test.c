@@ -222,7 +222,7 @@ static struct {
 	struct shunt_addr client;
 	int resets, drains, undrains;
 	int drain_error;
-	bool forced, looked;
+	bool forced, looked, busy;
 	uid_t commander;
 	size_t length; /* of the text that was applied */
 	char name[32];
@@ -323,7 +323,7 @@ int shuntd_reload(struct shuntd *s, const struct reload *how, json_t **changes, 
 	*changes = told.changes;
 	if (!told.changes)
 		snprintf(why, why_size, "shunt.yaml:2:1: unknown key 'sede'");
-	return told.changes ? 0 : -EINVAL;
+	return told.changes ? 0 : told.busy ? -EBUSY : -EINVAL;
 }
 
 int shuntd_set_weight(struct shuntd *s, struct backend_run *b, uint32_t weight)
@@ -1128,6 +1128,8 @@ static void reload_tells_its_changes_or_what_is_wrong(void **state)
 	told.changes = NULL;
 	assert_refused("{\"object\":\"config\",\"command\":\"reload\"}", CONTROL_REFUSED,
 		       "shunt.yaml:2:1: unknown key");
+	told.busy = true;
+	assert_refused("{\"object\":\"config\",\"command\":\"reload\"}", CONTROL_BUSY, "shunt.yaml:2:1: ");
 }
 
 static void a_configuration_is_applied_as_root_and_under_its_name(void **state)

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define AGAIN_MS 50 /* chosen: what keeps the daemon busy mostly ends sooner */
 #define REPLY_MAX (256u << 20) /* bytes, chosen: ten times what a full balancer answers */
 
 /* The connection, and what came of the reply that is being read. */
@@ -165,21 +166,26 @@ static int line_read(struct connection *c, int64_t until_ms, json_t **line)
 	return 0;
 }
 
-/* The next reply's result, borrowed from *reply (to be released), or NULL and *code. Waits as long as the call does, or for ever. */
-static json_t *reply_read(const struct call *call, struct connection *connection, bool forever, json_t **reply,
+/*
+ * The next reply's result, borrowed from *reply (to be released), or NULL and *code, complained of; but not of CONTROL_BUSY,
+ * when there is time to ask again. Waits until then (-1: for ever).
+ */
+static json_t *reply_read(const struct call *call, struct connection *connection, int64_t until_ms, json_t **reply,
 			  int *code)
 {
 	json_t *result, *error;
 	int err;
 
 	*reply = NULL;
-	err = line_read(connection, forever ? -1 : now_ms() + call->patience_ms, reply);
+	err = line_read(connection, until_ms, reply);
 	result = json_object_get(*reply, "result");
 	error = json_object_get(*reply, "error");
 	if (result)
 		return result;
 	if (json_is_string(error)) {
 		*code = (int)json_integer_value(json_object_get(*reply, "code"));
+		if (*code == CONTROL_BUSY && now_ms() + AGAIN_MS < until_ms)
+			return NULL;
 		if (*code != CONTROL_REFUSED && *code != CONTROL_MISUSE)
 			*code = CONTROL_REFUSED;
 		complain(call, *code, "%s", json_string_value(error));
@@ -201,15 +207,24 @@ static json_t *reply_read(const struct call *call, struct connection *connection
 
 int request_ask(const struct call *call, const char *object, const char *command, json_t *args, json_t **result)
 {
+	const struct timespec again = { .tv_nsec = AGAIN_MS * 1000000 };
+	int64_t until_ms = now_ms() + call->patience_ms;
 	struct connection connection;
 	json_t *reply;
-	int code = request_send(call, object, command, args, &connection);
+	int code;
 
-	if (code)
-		return code;
-	*result = json_incref(reply_read(call, &connection, false, &reply, &code));
-	json_decref(reply);
-	connection_close(&connection);
+	*result = NULL;
+	do {
+		code = request_send(call, object, command, json_incref(args), &connection);
+		if (code)
+			break;
+		*result = json_incref(reply_read(call, &connection, until_ms, &reply, &code));
+		json_decref(reply);
+		connection_close(&connection);
+		if (code == CONTROL_BUSY)
+			nanosleep(&again, NULL);
+	} while (code == CONTROL_BUSY);
+	json_decref(args);
 	return code;
 }
 
@@ -235,7 +250,7 @@ int request_follow(const struct call *call, const char *object, const char *comm
 
 	if (code)
 		return code;
-	while ((result = reply_read(call, &connection, true, &reply, &code))) {
+	while ((result = reply_read(call, &connection, -1, &reply, &code))) {
 		call->out->item(result, view);
 		json_decref(reply);
 		if (ferror(stdout))

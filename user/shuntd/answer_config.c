@@ -36,10 +36,11 @@ static json_t *changes_json(json_t *changes)
 static json_t *reload(struct request *r, const struct reload *how)
 {
 	json_t *changes = NULL;
+	int err = shuntd_reload(r->shuntd, how, &changes, r->error, sizeof(r->error));
 
-	if (!shuntd_reload(r->shuntd, how, &changes, r->error, sizeof(r->error)))
+	if (!err)
 		return changes_json(changes);
-	r->code = CONTROL_REFUSED;
+	r->code = err == -EBUSY ? CONTROL_BUSY : CONTROL_REFUSED;
 	return NULL;
 }
 
