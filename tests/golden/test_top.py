@@ -151,6 +151,15 @@ def test_who_wants_attention_stands_first_then_names_as_people_count(balancer):
     assert [b["name"] for b in look["backends"]] == ["gpu7", "gpu8", "gpu1", "gpu9", "gpu10"]
 
 
+def test_servers_are_sorted_as_wanted(balancer):
+    balancer.states = {"gpu2": "up", "gpu1": "up", "gpu3": "down"}  # live: 1, 2, 3
+    for words, names in ((["name"], "gpu1 gpu2 gpu3"), (["live"], "gpu3 gpu1 gpu2"), (["pack"], "gpu1 gpu2 gpu3")):
+        look = json.loads(top(balancer, "-n", "1", "-j", "sort", *words).stdout)
+        assert [b["name"] for b in look["backends"]] == names.split(), words
+    wrong = top(balancer, "sort", "cow")
+    assert wrong.returncode == 2 and "state|name|live" in wrong.stderr
+
+
 def test_blocks_are_printed_as_often_as_wanted(balancer):
     done = top(balancer, "-n", "3")
     assert (done.returncode, done.stderr) == (0, "")
@@ -220,6 +229,23 @@ def test_screen_is_filled_and_given_back(balancer):
         os.write(s.fd, b"q")
         assert s.end() == 0 and s.seen.endswith(LEAVE)
         assert termios.tcgetattr(s.fd) == s.before
+
+
+def test_keys_say_how_to_sort(balancer):
+    balancer.states = {"gpu2": "up", "gpu1": "up"}  # live: 1, 2
+
+    def shown():
+        return [line.split()[0] for line in s.frame() if line.startswith("gpu")]
+    with Screen(balancer) as s:
+        s.until(lambda: shown() == ["gpu1", "gpu2"])
+        balancer.states["gpu2"] = "down"
+        s.until(lambda: shown() == ["gpu2", "gpu1"])
+        os.write(s.fd, b"n")
+        s.until(lambda: shown() == ["gpu1", "gpu2"])
+        os.write(s.fd, b"s")
+        s.until(lambda: shown() == ["gpu2", "gpu1"])
+        os.write(s.fd, b"xq")
+        assert s.end() == 0
 
 
 @pytest.mark.parametrize("signo", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])

@@ -68,6 +68,21 @@ static const struct view vip_views[] = { { SHAPE_TABLE, "vips", vip_columns, NUL
 static const struct view backend_views[] = { { SHAPE_TABLE, "backends", backend_columns, NULL }, { 0 } };
 static const struct view event_views[] = { { SHAPE_LINES, "events", event_columns, NULL }, { 0 } };
 
+/* What servers may be sorted by; on a terminal its first letter says so. */
+static const struct {
+	const char *word;
+	const char *key; /* the largest first; NULL: by name */
+} sorts[] = {
+	{ "state", NULL }, /* those that want attention first */
+	{ "name", NULL },
+	{ "live", "live" },
+	{ "packets", "packets_per_s" },
+	{ "bits", "bits_per_s" },
+	{ "flows", "new_flows_per_s" },
+};
+#define SORT_WORDS "state|name|live|packets|bits|flows"
+#define N_SORTS (sizeof(sorts) / sizeof(*sorts))
+
 /* The looks so far: this one, and what the next one is compared with. */
 struct top {
 	const struct call *call; /* answers to it are quiet */
@@ -77,6 +92,7 @@ struct top {
 	json_t *events; /* the newest */
 	int64_t at_ns; /* of the counters */
 	json_int_t next_event;
+	size_t sort; /* number in sorts[] */
 	unsigned n_looks;
 	time_t unanswered_since; /* 0: it answers */
 };
@@ -173,27 +189,34 @@ static int badness(const json_t *backend)
 	return !state || !strcmp(state, "up") ? 2 : !strcmp(state, "draining") ? 1 : 0;
 }
 
-/* Those that want attention first, then by name, gpu9 before gpu10. */
-static int backends_compare(const void *a, const void *b)
+/* As `sort`, a number in sorts[], says; those that are alike by name, gpu9 before gpu10. */
+static int backends_compare(const void *a, const void *b, void *sort)
 {
 	const json_t *x = *(json_t *const *)a, *y = *(json_t *const *)b;
+	const char *key = sorts[*(const size_t *)sort].key;
+	double x_value = key ? json_number_value(json_object_get(x, key)) : 0;
+	double y_value = key ? json_number_value(json_object_get(y, key)) : 0;
 	const char *x_name = json_string_value(json_object_get(x, "name"));
 	const char *y_name = json_string_value(json_object_get(y, "name"));
 
-	if (badness(x) != badness(y))
+	if (x_value != y_value)
+		return x_value > y_value ? -1 : 1;
+	if (*(const size_t *)sort == 0 && badness(x) != badness(y))
 		return badness(x) - badness(y);
 	return strverscmp(x_name ? x_name : "", y_name ? y_name : "");
 }
 
-static json_t *sorted(json_t *rows)
+/* Takes over the rows. */
+static json_t *backends_sort(const struct top *top, json_t *rows)
 {
+	size_t sort = top->sort;
 	size_t n = json_array_size(rows), i;
 	json_t **all = calloc(n + 1, sizeof(*all)), *list, *row;
 
 	if (!all)
 		return rows;
 	json_array_foreach(rows, i, row) all[i] = row;
-	qsort(all, n, sizeof(*all), backends_compare);
+	qsort_r(all, n, sizeof(*all), backends_compare, &sort);
 	list = json_array();
 	for (i = 0; i < n; i++)
 		json_array_append(list, all[i]);
@@ -222,7 +245,7 @@ static json_t *backends_json(const struct top *top, const json_t *list, const js
 		copy(row, top->shares, "share_permille", name);
 		json_array_append_new(rows, row);
 	}
-	return sorted(rows);
+	return backends_sort(top, rows);
 }
 
 /* A column's sum; null where it is not known of anyone. */
@@ -530,8 +553,21 @@ static void screen_draw(const struct top *top)
 	free(text);
 }
 
+/* What a key says: how to sort. Whether it is over. */
+static bool key_heed(struct top *top, char key)
+{
+	for (size_t i = 0; i < N_SORTS; i++) {
+		if (key == *sorts[i].word && i != top->sort) {
+			top->sort = i;
+			json_object_set_new(top->look, "backends",
+					    backends_sort(top, json_incref(json_object_get(top->look, "backends"))));
+		}
+	}
+	return key == 'q';
+}
+
 /* Wait until then, for a key or for a signal. Whether it is over. */
-static bool screen_wait(int64_t until_ns, const sigset_t *unblocked)
+static bool screen_wait(struct top *top, int64_t until_ns, const sigset_t *unblocked)
 {
 	struct pollfd keys = { .fd = isatty(STDIN_FILENO) ? STDIN_FILENO : -1, .events = POLLIN };
 	int64_t left_ns = until_ns - now_ns();
@@ -539,7 +575,7 @@ static bool screen_wait(int64_t until_ns, const sigset_t *unblocked)
 	char key;
 
 	if (left_ns > 0 && ppoll(&keys, 1, &left, unblocked) > 0)
-		return read(STDIN_FILENO, &key, 1) != 1 || key == 'q';
+		return read(STDIN_FILENO, &key, 1) != 1 || key_heed(top, key);
 	return ended;
 }
 
@@ -561,7 +597,7 @@ static int screen_run(struct top *top, int64_t interval_ns)
 	screen_enter(&before);
 	while (!over && !ferror(stdout)) {
 		screen_draw(top);
-		over = screen_wait(next_ns, &unblocked);
+		over = screen_wait(top, next_ns, &unblocked);
 		if (stopped) {
 			screen_leave(&before);
 			raise(SIGSTOP);
@@ -603,17 +639,37 @@ static int stream_run(const struct call *call, struct top *top, int64_t interval
 	return CONTROL_DONE;
 }
 
+/* Which of sorts[] the call wants. 0, or complained of. */
+static int sort_parse(const struct call *call, size_t *sort)
+{
+	const char *word = json_string_value(json_object_get(call->args, "sort"));
+	struct words words = { .n = N_SORTS };
+	const char *two[2];
+	int found;
+
+	for (size_t i = 0; i < N_SORTS; i++)
+		words.word[i] = sorts[i].word;
+	found = word ? word_find(word, &words, two) : 0;
+	if (found < 0)
+		return complain(call, CONTROL_MISUSE, "'sort' is one of " SORT_WORDS ", not '%s'", word);
+	*sort = (size_t)found;
+	return CONTROL_DONE;
+}
+
 static int top_run(struct call *call)
 {
 	const json_t *interval = json_object_get(call->args, "interval");
 	json_int_t count = json_integer_value(json_object_get(call->args, "count"));
 	int64_t interval_ns = interval ? json_integer_value(interval) : INTERVAL_NS;
 	struct call quiet = *call;
-	struct top top = { .call = call, .next_event = 1, .events = json_array() };
-	int code;
+	struct top top = { .call = call, .next_event = 1 };
+	int code = sort_parse(call, &top.sort);
 
+	if (code)
+		return code;
 	if (interval_ns < INTERVAL_MIN_NS)
 		return complain(call, CONTROL_MISUSE, "'interval' is 100ms at least");
+	top.events = json_array();
 	code = look(&top);
 	quiet.out = &out_none;
 	quiet.patience_ms = PATIENCE_MS;
@@ -632,6 +688,7 @@ static int top_run(struct call *call)
 
 static const struct key keys[] = {
 	{ .word = "interval", .value = VALUE_DURATION, .title = "TIME" },
+	{ .word = "sort", .value = VALUE_TEXT, .title = SORT_WORDS },
 	{ .word = "count", .value = VALUE_NUMBER, .title = "N", .letter = 'n' },
 	{ 0 },
 };
