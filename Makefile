@@ -34,7 +34,7 @@ SKELS := $(patsubst bpf/%.bpf.c,$(BUILD)/skel/%.skel.h,$(BPF)) \
 	$(foreach b,$(TEST_BPF),$(BUILD)/skel/$(notdir $(b:.bpf.c=.skel.h))) $(BUILD)/skel/page.h
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all help demo check check-deb check-kernels deb bench bench-bfd bench-datapath bench-failover bench-faults bench-flows bench-tables lint install clean tests
+.PHONY: all help demo check check-deb check-kernels deb bench bench-bfd bench-datapath bench-failover bench-faults bench-flows bench-packages bench-tables lint install clean tests
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -154,6 +154,9 @@ bench-flows: all $(LIBTOOLS) ## what becomes of connections when the pool change
 bench-bfd: $(BUILD)/.deps-check all $(LIBTOOLS) ## backends asked by BFD, FRR and BIRD as peers: power-off to verdict, and 5 minutes without one
 	@mkdir -p $(BUILD)/bench
 	@tests/bench/bfd $(BUILD) $(BUILD)/bench/bfd.json
+bench-packages: $(BUILD)/.deps-check deb $(LIBTOOLS) ## the Debian packages: lintian, their life under systemd, how exposed the services are
+	@mkdir -p $(BUILD)/bench
+	@tests/bench/packages $(BUILD) $(BUILD)/bench/packages.json
 bench-faults: all $(LIBTOOLS) ## every way to fail: verdict, time, who fell with it; QUICK=1: few trials, 3 minutes
 	@mkdir -p $(BUILD)/bench
 	@tests/bench/faults $(BUILD) $(BUILD)/bench/faults.json $(if $(QUICK),--quick)

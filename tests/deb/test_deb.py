@@ -208,13 +208,17 @@ def test_daemon_that_dies_or_hangs_is_started_again(cluster, unit, signal):
 
 
 @pytest.mark.parametrize("unit, package", [("shuntd", "shunt"), ("shunt-agent", "shunt-agent")])
-def test_upgrade_replaces_the_daemon(cluster, unit, package):
+def test_upgrade_replaces_the_daemon_and_no_stream_breaks(cluster, unit, package):
     system = cluster.system if unit == "shuntd" else cluster.backend
     pid = system.show(unit, "MainPID")
+    load = cluster.start_load(50)
+    wait_for(lambda: (cluster.directory / "load.jsonl").stat().st_size, "the load's first streams")
     system.install(package)
     system.wait_restart(unit, pid)
     cluster.wait_states()
     assert not any(a["error"] for a in cluster.ask(VIP4, 20))
+    streams = cluster.load_end(load)
+    assert len(streams) > 50 and not [s for s in streams if s["error"]]
 
 
 @pytest.mark.parametrize("unit, package", [("shuntd", "shunt"), ("shunt-agent", "shunt-agent")])

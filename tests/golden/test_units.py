@@ -43,4 +43,4 @@ def test_units_keep_what_the_programs_ask_for():
         assert "-/sys/fs/bpf" in values(name, "ReadWritePaths")
         assert not values(name, "ProtectKernelTunables")  # closes bpffs
         assert values(name, "Type") == ["notify"] and values(name, "RuntimeDirectoryPreserve") == ["yes"]
-        assert values(name, "Restart") == ["always"] and values(name, "WatchdogSec")
+        assert values(name, "Restart") == ["on-failure"] and values(name, "WatchdogSec")  # whoever is told to end, stays ended
