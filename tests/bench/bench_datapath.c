@@ -17,6 +17,7 @@
 #include "agent.skel.h"
 #include "core/table.h"
 #include "core/vip_index.h"
+#include "shunt/agent.h"
 #include "shunt/hash.h"
 #include "shunt/heartbeat.h"
 #include "shunt/reasons.h"
@@ -292,7 +293,8 @@ static int heartbeats_open(struct walk_bench_bpf *skel)
 			     .address = address_v4(BACKEND) };
 	struct detector d = { .round = 1, .rounds[1] = { .round = 1, .sent_ns = 1 } };
 	struct probe_keys keys = { .n = 1, .key = { key_right, key_right } };
-	uint32_t id = SESSION, zero = 0;
+	const struct agent_mac own = { .bytes = { 2, 2, 2, 2, 2, 2 } }; /* as put_heartbeat() has it */
+	uint32_t id = SESSION, zero = 0, one = 1;
 	int err;
 
 	agent = agent_bpf__open_and_load();
@@ -300,6 +302,7 @@ static int heartbeats_open(struct walk_bench_bpf *skel)
 		return -errno;
 	err = put(skel->maps.sessions, &id, &s);
 	err = err ?: put(skel->maps.detector, &zero, &d);
+	err = err ?: put(agent->maps.agent_macs, &own, &one);
 	return err ?: put(agent->maps.probe_keys, &zero, &keys);
 }
 
