@@ -481,6 +481,27 @@ static void a_file_that_another_writes_is_left_alone(void **state)
 	assert_int_equal(count_of("ledger written again"), 1);
 }
 
+static void a_file_that_somebody_removed_is_begun_anew(void **state)
+{
+	(void)state;
+	start();
+	tell("gpu1", "up", NULL);
+	ledger_run(rig.s.ledger);
+	unlink(rig.path);
+	now += 20 * S;
+	ledger_run(rig.s.ledger);
+	tell("gpu1", "down", NULL);
+	ledger_run(rig.s.ledger);
+	assert_true(file_size(rig.path) > 0);
+	unlink(rig.path);
+	for (int i = 0; i < 1000; i++) { /* it would be renamed meanwhile */
+		tell("gpu1", i % 2 ? "up" : "down", NULL);
+		ledger_run(rig.s.ledger);
+	}
+	assert_true(file_size(rig.path) > 0);
+	assert_int_equal(count_of("ledger not written"), 0);
+}
+
 /* ---- the log ---- */
 
 static void the_journal_gets_priorities_and_nobody_else_does(void **state)
@@ -801,6 +822,7 @@ int main(void)
 		RIG_TEST(events_that_a_full_disk_refused_are_written_when_there_is_room),
 		RIG_TEST(what_fell_out_of_memory_before_there_was_room_is_counted),
 		RIG_TEST(a_file_that_another_writes_is_left_alone),
+		RIG_TEST(a_file_that_somebody_removed_is_begun_anew),
 		RIG_TEST(the_journal_gets_priorities_and_nobody_else_does),
 		RIG_TEST(availability_goes_on_over_a_restart_and_the_time_between_is_unknown),
 		RIG_TEST(a_step_of_the_clock_changes_no_figure),

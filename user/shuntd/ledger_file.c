@@ -159,7 +159,7 @@ int ledger_file_read(struct ledger_file *f, bool (*take)(void *arg, const char *
 
 static int file_begin(struct ledger_file *f)
 {
-	if (rename(f->path, f->older))
+	if (rename(f->path, f->older) && errno != ENOENT)
 		return -errno;
 	file_close(f);
 	return file_open(f);
@@ -190,6 +190,11 @@ int ledger_file_append(struct ledger_file *f, const char *line, size_t length)
 
 void ledger_file_touch(struct ledger_file *f)
 {
-	if (f->fd >= 0)
-		futimens(f->fd, NULL);
+	struct stat st;
+
+	if (f->fd < 0)
+		return;
+	futimens(f->fd, NULL);
+	if (!fstat(f->fd, &st) && !st.st_nlink)
+		file_close(f); /* somebody removed it: the next line begins another */
 }

@@ -35,6 +35,7 @@ int ledger_file_read(struct ledger_file *file, bool (*take)(void *arg, const cha
 /* One line more; the newline is added. 0 or -errno: then nothing of it is in the file. */
 int ledger_file_append(struct ledger_file *file, const char *line, size_t length);
 
-void ledger_file_touch(struct ledger_file *file); /* shuntd still runs, though nothing happens */
+/* shuntd still runs, though nothing happens. A file that somebody removed is begun anew by the next line. */
+void ledger_file_touch(struct ledger_file *file);
 
 #endif
