@@ -73,9 +73,13 @@ class Pair(Crowd):
             "keepalived", "-n", "-l", "-D", "-P", "-G", "-f", path, "-i", self.balancer.name, "-s", self.balancer.netns,
             "-p", self.directory / f"{name}.pid", "-r", self.directory / f"{name}-vrrp.pid"])
 
+    def entered(self):
+        """The states that its only instance went through, by its log."""
+        return re.findall(r"Entering (\w+) STATE", self.log(self.own("keepalived")))
+
     def keepalived_state(self):
-        """Of its only instance, by its log: a shuntd that was started after the newest change doesn't know of it."""
-        return (re.findall(r"Entering (\w+) STATE", self.log(self.own("keepalived"))) or [None])[-1]
+        """The newest of them: a shuntd that was started after it doesn't know."""
+        return (self.entered() or [None])[-1]
 
     def stop_keepalived(self):
         process, self.keepalived = self.keepalived, None

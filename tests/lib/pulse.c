@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * pulse.c - a steady beat of empty datagrams, for timing what happens between two of them.
+ * pulse.c - a steady beat of numbered datagrams, for timing what happens between two of them, and counting what is lost.
  *
  *   pulse ADDRESS PORT RATE SECONDS SOURCE_PORT...
  *
- * RATE datagrams a second in turn from these source ports, one at each wake-up of a real-time thread that sleeps in
+ * RATE datagrams a second in turn from these source ports, each bears its number (8 bytes, from 0; tally.c), one at each wake-up of a real-time thread that sleeps in
  * between (one that spun would be throttled by the kernel, and its gaps would be mistaken for the balancer's). Ends
  * after SECONDS or at SIGTERM and prints "sent N late_max_us N".
  */
@@ -88,7 +88,8 @@ int main(int argc, char **argv)
 			late_max_ns = now - next;
 		/* What was slept through is sent at once, so that the rate holds. A refusal is the far end's business. */
 		for (; next <= now; next += period_ns)
-			if (send(sockets[sent % (unsigned)n], "", 0, MSG_DONTWAIT) >= 0 || errno == ECONNREFUSED)
+			if (send(sockets[sent % (unsigned)n], &sent, sizeof(sent), MSG_DONTWAIT) >= 0 ||
+			    errno == ECONNREFUSED)
 				sent++;
 	}
 	printf("sent %" PRIu64 " late_max_us %" PRIu64 "\n", sent, late_max_ns / 1000);

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+import moves
 from conftest import BUILD
 from pair import Pair
 from topology import VIP4, wait_for
@@ -156,6 +157,15 @@ def test_who_detaches_gives_it_away_first(cluster):
     group.wait_exchange(3)
     assert group.broken() == 0
     swarm.end()
+
+
+@pytest.mark.parametrize("name", ["keepalived_stopped", "shuntd_detaches"])
+def test_a_planned_move_loses_no_datagram_and_no_connection(cluster, name):
+    for side in cluster.sides:
+        side.forget()
+    seen = moves.move(cluster, name, N, 1)
+    assert (seen["broken"], seen["lost_outside_of_moves"]) == (0, 0)
+    assert [seen[f"from_{b.name}"]["lost"] for b in cluster.balancers] == [[0], [0]]
 
 
 # ---- what does not move it ----
