@@ -9,7 +9,7 @@ SAN := -fsanitize=address,undefined -fno-sanitize-recover=all
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Wwrite-strings
 INC := -Iinclude -Iuser -I$(BUILD)/skel
-CFLAGS := -std=gnu11 -O2 -g -fno-omit-frame-pointer -fno-strict-aliasing -D_GNU_SOURCE -include include/shunt/banned.h $(WARN) $(INC) $(EXTRA_CFLAGS)
+CFLAGS := -std=gnu11 -O2 -g -fno-omit-frame-pointer -fno-strict-aliasing -D_GNU_SOURCE -DSHUNT_VERSION='"$(VERSION)"' -include include/shunt/banned.h $(WARN) $(INC) $(EXTRA_CFLAGS)
 BPF_CFLAGS := -target bpf -mcpu=v3 -std=gnu11 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -Iinclude -Ibpf \
 	-idirafter /usr/include/$(shell uname -m)-linux-gnu
 LDFLAGS := $(EXTRA_LDFLAGS)
@@ -96,7 +96,7 @@ $(BUILD)/tests/unit/%: $(BUILD)/san/tests/unit/%.o $(patsubst %.c,$(BUILD)/san/%
 	$(call say,LD)
 	$(Q)$(CC) $(SAN) $^ -lcmocka -lyaml -ljansson -lm -o $@
 # The control socket has nothing of the kernel in it: its hostile clients are met here.
-$(BUILD)/tests/unit/control_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,control answer answer_config answer_event answer_flow answer_probe ledger ledger_file metrics shuntd)
+$(BUILD)/tests/unit/control_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,control answer answer_config answer_daemon answer_event answer_flow answer_probe ledger ledger_file metrics shuntd)
 # What makes a balancer ill, with the test's dataplane and clock.
 $(BUILD)/tests/unit/health_test: $(patsubst %,$(BUILD)/san/user/shuntd/%.o,health ledger ledger_file shuntd)
 # Files, and backends that are only names.

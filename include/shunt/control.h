@@ -91,13 +91,20 @@
  *                   here; resyncs: times that everything was told; lost: datagrams with changes that had to be told anew;
  *                   send_errors: datagrams that this host didn't send; forged to other_version: datagrams dropped,
  *                   replayed: repeated, overtaken, or of another connection
+ *   daemon show   {version,pid,uptime_s,config,pin,not_pinned_because,start,generation,maps_age_s,runs,layout,
+ *                  interfaces:[{name,attached,mode,program}]}
+ *                   pin: the directory, null: nothing outlives shuntd, because of not_pinned_because; start: "took over" (went
+ *                   on with the maps of an earlier run), "began anew" (with others, as those didn't fit) or "first"; runs: of
+ *                   shuntd with these maps; generation, layout: of the maps; mode, program: null where it is not attached
+ *   daemon stop   {pid,detach}                                       args {"detach":true}: nothing is left in the kernel
+ *                   The answer comes before the end
  *   config show   {text,file}                                        the running configuration, with the weights in
  *                   force; it parses again. file: that shuntd reads at its start and reloads, an absolute path
  *   config reload {changes:["..."],text}                             args {"force":true}: what is removed is cut, not drained
  *   config apply  the same                                           args {"config":TEXT,"name","force":true}: name: of its
  *                   file, for the places of errors; required as the text is
  *   config diff   the same, and nothing is changed                   args {"config":TEXT,"name"}; without: shuntd's file
- * backend drain, undrain and set, flow reset and config reload, apply and diff are for root.
+ * backend drain, undrain and set, flow reset and config reload, apply and diff, and daemon stop are for root.
  */
 #ifndef SHUNT_CONTROL_H
 #define SHUNT_CONTROL_H

@@ -72,6 +72,39 @@ struct detector *dataplane_detector(struct dataplane *dp)
 	return &detector;
 }
 
+struct about *dataplane_about(struct dataplane *dp)
+{
+	static struct about about;
+
+	(void)dp;
+	return &about;
+}
+
+bool dataplane_inherited(const struct dataplane *dp)
+{
+	(void)dp;
+	return false;
+}
+
+bool dataplane_replaces(const struct dataplane *dp)
+{
+	(void)dp;
+	return false;
+}
+
+bool dataplane_attached(const struct dataplane *dp, unsigned ifindex)
+{
+	(void)dp;
+	(void)ifindex;
+	return false;
+}
+
+uint32_t dataplane_program_id(const struct dataplane *dp)
+{
+	(void)dp;
+	return 0;
+}
+
 int dataplane_vip_traffic(struct dataplane *dp, uint32_t vip, struct traffic *out)
 {
 	(void)dp;

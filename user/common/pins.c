@@ -94,7 +94,7 @@ void pins_run(struct pins *p, uint32_t run)
 
 int pins_look(struct pins *p, const char *directory)
 {
-	*p = (struct pins){ .read_only = true };
+	*p = (struct pins){ 0 };
 	snprintf(p->directory, sizeof(p->directory), "%s", directory);
 	p->fd = open(p->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return p->fd < 0 ? -errno : 0;
@@ -132,10 +132,9 @@ const char *pins_path(const struct pins *p, const char *name, char path[PINS_PAT
 
 int pins_get(const struct pins *p, const char *name)
 {
-	LIBBPF_OPTS(bpf_obj_get_opts, opts, .file_flags = p->read_only ? BPF_F_RDONLY : 0);
 	char path[PINS_PATH_MAX];
 
-	return p->fd < 0 ? -ENOENT : bpf_obj_get_opts(pins_path(p, name, path), &opts);
+	return p->fd < 0 ? -ENOENT : bpf_obj_get(pins_path(p, name, path));
 }
 
 static const char *name_with_run(const struct pins *p, const char *name, char with_run[PIN_NAME_MAX])

@@ -21,7 +21,6 @@
 #ifndef COMMON_PINS_H
 #define COMMON_PINS_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,7 +32,6 @@
 struct pins {
 	const char *program; /* who complains */
 	const char *loss; /* what follows when nothing is pinned, as in "so this host falls silent if ..." */
-	bool read_only; /* pins_look(): nothing can be put or removed */
 	int fd; /* the directory; -1: nothing is pinned, because of `why` */
 	char directory[CONFIG_PATH_MAX];
 	char run[9];
@@ -50,7 +48,7 @@ struct pins {
 int pins_open(struct pins *p, const char *directory);
 void pins_run(struct pins *p, uint32_t run); /* RUN from now on */
 
-/* Only to read, beside whoever has it. 0 or -errno. */
+/* Only to get, beside whoever has it. 0 or -errno. */
 int pins_look(struct pins *p, const char *directory);
 
 /* A name's path, PINS_PATH_MAX bytes at the most; and with the run's number. Each returns the buffer. */

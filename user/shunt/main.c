@@ -10,9 +10,9 @@
 #include <getopt.h>
 #include <stdarg.h>
 
-const struct object *const objects[] = { &vip_object,  &backend_object, &pool_object,  &probe_object,
-					 &slot_object, &flow_object,    &event_object, &stats_object,
-					 &peer_object, &config_object,  &top_object,   NULL };
+const struct object *const objects[] = { &vip_object,    &backend_object, &pool_object,  &probe_object, &slot_object,
+					 &flow_object,   &event_object,   &stats_object, &peer_object,  &config_object,
+					 &daemon_object, &top_object,     NULL };
 
 const struct program_option program_options[] = {
 	{ 'j', "json", NULL, VALUE_NONE, "JSON on one line" },
@@ -20,6 +20,7 @@ const struct program_option program_options[] = {
 	{ 'b', "batch", "FILE", VALUE_FILE, "the commands of a file, one a line; - is standard input" },
 	{ 's', "socket", "PATH", VALUE_FILE, "the daemon's socket, also $SHUNT_SOCKET (" SHUNT_CONTROL_SOCKET ")" },
 	{ 'h', "help", NULL, VALUE_NONE, "help on the object or command before it" },
+	{ 'v', "version", NULL, VALUE_NONE, "which version of shunt this is" },
 	{ 0 },
 };
 
@@ -49,7 +50,7 @@ int complain(const struct call *call, enum control_code code, const char *format
 
 /* What the options of a line say. */
 struct line {
-	bool help;
+	bool help, version;
 	bool of_program; /* -j, -p, -s or -b */
 	const char *batch; /* NULL: none */
 	struct option_word *words; /* those that are words of a command's arguments: `--wait` is `wait` */
@@ -164,6 +165,9 @@ static int options_parse(struct call *call, int *argc, char ***argv, struct line
 		case 'h':
 			line->help = true;
 			break;
+		case 'v':
+			line->version = true;
+			break;
 		default:
 			line->words[line->n_words++] = (struct option_word){ all.option[number].name, optarg };
 		}
@@ -236,6 +240,10 @@ static int words_run(struct call *call, int argc, char **argv, const struct line
 	const struct command *command;
 	int n, code;
 
+	if (line->version) {
+		puts("shunt " SHUNT_VERSION);
+		return CONTROL_DONE;
+	}
 	if (argc == 0 && !line->help) {
 		help_show(call, NULL, NULL);
 		return CONTROL_MISUSE;

@@ -71,7 +71,7 @@ struct object {
 };
 
 extern const struct object vip_object, backend_object, pool_object, probe_object, stats_object, slot_object,
-	event_object, flow_object, peer_object, config_object, top_object;
+	event_object, flow_object, peer_object, config_object, daemon_object, top_object;
 
 extern const struct object *const objects[]; /* main.c; ends with NULL */
 

@@ -599,6 +599,8 @@ static const struct command {
 	{ "flow", "count", false, flow_count, { FILTER_ARGUMENTS, { "from", JSON_INTEGER } } },
 	{ "flow", "reset", true, flow_reset, { FILTER_ARGUMENTS, { "all", JSON_TRUE } } },
 	{ "peer", "show", false, peer_show, { { NULL, 0 } } },
+	{ "daemon", "show", false, daemon_show, { { NULL, 0 } } },
+	{ "daemon", "stop", true, daemon_stop, { { "detach", JSON_TRUE } } },
 	{ "config", "show", false, config_show, { { NULL, 0 } } },
 	{ "config", "reload", true, config_reload, { { "force", JSON_TRUE } } },
 	{ "config",

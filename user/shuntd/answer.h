@@ -82,6 +82,8 @@ json_t *event_show(struct request *request);
 json_t *event_monitor(struct request *request);
 json_t *event_summary(struct request *request);
 json_t *stats_metrics(struct request *request); /* metrics.c */
+json_t *daemon_show(struct request *request);
+json_t *daemon_stop(struct request *request);
 json_t *flow_where(struct request *request);
 json_t *flow_show(struct request *request);
 json_t *flow_count(struct request *request);

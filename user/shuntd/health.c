@@ -166,6 +166,6 @@ void health_run(struct health *h, uint64_t now_ns)
 
 const char *shuntd_ill(const struct shuntd *s, char *why, size_t size)
 {
-	snprintf(why, size, "%s", s->health ? s->health->why : "starting");
+	snprintf(why, size, "%s", s->health ? s->health->why : "shuntd does not run");
 	return *why ? why : NULL;
 }

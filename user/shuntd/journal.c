@@ -280,7 +280,7 @@ static enum sweep sweep_decide(const struct journal *j, const struct flow *f, ui
 /* Entries in use now, as far as is known: what the pass before counted, and those taken for the first time since. */
 uint64_t journal_in_use(const struct journal *j)
 {
-	return (uint64_t)j->in_use + entries_used(j) - j->used_then;
+	return j ? (uint64_t)j->in_use + entries_used(j) - j->used_then : 0;
 }
 
 static void pressure_set(struct journal *j, bool on)

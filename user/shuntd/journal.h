@@ -105,6 +105,6 @@ struct journal_counts {
 void journal_count(const struct journal *journal, struct journal_counts *out);
 
 /* Entries in use, as far as is known without a look at each. */
-uint64_t journal_in_use(const struct journal *journal);
+uint64_t journal_in_use(const struct journal *journal); /* NULL: it is not looked through, 0 */
 
 #endif

@@ -28,6 +28,7 @@
 #include "shuntd/journal.h"
 #include "shuntd/keepalived.h"
 #include "shuntd/loop.h"
+#include "shuntd/offline.h"
 #include "shuntd/ownership.h"
 #include "shuntd/peer.h"
 #include "shuntd/probes.h"
@@ -48,7 +49,10 @@
 
 static const char usage[] = "usage: shuntd [-f FILE]          run with this configuration (default " SHUNTD_CONFIG ")\n"
 			    "       shuntd --check FILE       say what is wrong with it, or nothing\n"
-			    "       shuntd --show-config FILE print it in full, defaults included\n";
+			    "       shuntd --show-config FILE print it in full, defaults included\n"
+			    "       shuntd --answer SOCKET [-f FILE]\n"
+			    "                                 answer a request on standard input from what is pinned\n"
+			    "       shuntd --version          say which version it is\n";
 
 static int fail(const char *what, const char *why)
 {
@@ -442,6 +446,8 @@ int main(int argc, char **argv)
 	static const struct option options[] = { { "file", required_argument, NULL, 'f' },
 						 { "check", required_argument, NULL, 'c' },
 						 { "show-config", required_argument, NULL, 's' },
+						 { "answer", required_argument, NULL, 'a' },
+						 { "version", no_argument, NULL, 'V' },
 						 { "help", no_argument, NULL, 'h' },
 						 { 0 } };
 	struct shuntd s = { .config_path = SHUNTD_CONFIG,
@@ -451,7 +457,7 @@ int main(int argc, char **argv)
 			    .signals = -1 };
 	struct timespec now;
 	sigset_t handled;
-	char *text, *absolute, why[512];
+	char *text, *absolute, *socket = NULL, why[512];
 	int option, err, mode = 'f';
 
 	while ((option = getopt_long(argc, argv, "f:h", options, NULL)) != -1) {
@@ -459,12 +465,19 @@ int main(int argc, char **argv)
 			fputs(usage, stdout);
 			return 0;
 		}
+		if (option == 'V') {
+			puts("shuntd " SHUNT_VERSION);
+			return 0;
+		}
 		if (option == '?') {
 			fputs(usage, stderr);
 			return 2;
 		}
-		mode = option;
-		s.config_path = optarg;
+		if (option == 'a')
+			socket = optarg;
+		else
+			s.config_path = optarg;
+		mode = mode == 'a' ? mode : option;
 	}
 	if (optind != argc) {
 		fputs(usage, stderr);
@@ -478,6 +491,11 @@ int main(int argc, char **argv)
 	if (err) {
 		fprintf(stderr, "%s%s\n", err == -EINVAL ? "" : "shuntd: ", why);
 		return 1;
+	}
+	if (mode == 'a') {
+		err = offline_answer(&s, socket);
+		config_free(s.config);
+		return err;
 	}
 	if (mode != 'f') {
 		text = mode == 's' ? config_format(s.config) : NULL;
