@@ -37,6 +37,8 @@ def shuntd(cluster):
     yield start
     cluster.plug.plug(*[h.name for h in cluster.hosts])
     cluster.stop_shuntd()
+    shutil.rmtree(cluster.pin, ignore_errors=True)
+    wait_for(lambda: not attached(cluster, "eth0"), "the balancer to be let go")
 
 
 def privileges(process):
@@ -67,7 +69,9 @@ def attached(cluster, interface):
 
 def test_shuntd_keeps_what_it_is_said_to_need_and_that_is_enough_for_all_it_does(cluster, shuntd):
     cluster.balancer.ip("link add eth1 type veth peer name eth2", "link set eth1 up", "link set eth2 up")
-    config = cluster.config(interval="1ms", multiplier=10, hold="20ms")
+    state, track = cluster.directory / "state", cluster.directory / "track"
+    config = cluster.config(interval="1ms", multiplier=10, hold="20ms", pin=cluster.pin).replace("state: none", f"state: {state}") \
+        + f"\nhttp: {{port: 9784}}\nkeepalived: {{track_file: {track}}}\n"
     process = shuntd(config)
     assert_has_only(process, SHUNTD)
 
@@ -95,6 +99,15 @@ def test_shuntd_keeps_what_it_is_said_to_need_and_that_is_enough_for_all_it_does
 
     assert len(list(pathlib.Path(f"/proc/{process.pid}/task").iterdir())) > 1
     assert_has_only(process, SHUNTD)
+    assert cluster.balancer.run("curl", "-sf", "http://127.0.0.1:9784/metrics")
+
+    # The next one goes on with what is pinned, and with what is kept.
+    cluster.shunt("backend", "drain", "gpu1")
+    assert cluster.stop_shuntd() == 0 and attached(cluster, "eth0")
+    process = cluster.start_shuntd(config)
+    assert_has_only(process, SHUNTD)
+    assert cluster.events(what="took over") and cluster.states()["gpu1"] in ("draining", "drained")
+    assert list(state.iterdir()) and track.read_text()[0] in "01"
     assert cluster.stop_shuntd() == 0
 
 
