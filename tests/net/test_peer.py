@@ -11,8 +11,9 @@ import time
 import pytest
 
 import forge
-from conftest import BUILD
+from browser import Browser
 from cluster import ROOT
+from conftest import BUILD
 from crowd import Crowd, where
 from topology import VIP4, VIP6, stop, wait_for
 
@@ -362,3 +363,16 @@ def test_the_metrics_and_the_alerts_know_the_peer(pair):
     assert len(named) > 4 and all(f"\n{name}{label}" in text for name in named)
     api = json.loads(pair.balancer.run("curl", "-sf", "http://127.0.0.1:9784/api/v1/peer"))
     assert [p["address"] for p in api] == [pair.there.balancer.ipv4]
+
+
+def test_the_page_tells_of_the_peer(pair):
+    pair.start_shuntd(pair.peer_config() + "http: {}\n")
+    browser = Browser(pair.balancer)
+    try:
+        browser.size(360, 780)
+        browser.open("http://127.0.0.1:9784/")
+        told = f"peer {pair.there.balancer.ipv4} in sync"
+        wait_for(lambda: told in browser.value("document.getElementById('about').innerText"), "the peer on the page")
+        assert browser.complaints == []
+    finally:
+        browser.close()

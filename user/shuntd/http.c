@@ -35,8 +35,7 @@ static const struct path {
 } paths[] = {
 	{ "vips", "vip", "show" },     { "backends", "backend", "show" },  { "pools", "pool", "show" },
 	{ "probes", "probe", "show" }, { "slots", "slot", "show" },        { "stats", "stats", "show" },
-	{ "events", "event", "show" }, { "flows/count", "flow", "count" }, { "daemon", "daemon", "show" },
-	{ "peer", "peer", "show" },
+	{ "events", "event", "show" }, { "flows/count", "flow", "count" }, { "peer", "peer", "show" },
 };
 #define N_PATHS (sizeof(paths) / sizeof(*paths))
 #define API "/api/v1/"
