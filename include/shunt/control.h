@@ -116,8 +116,7 @@ enum control_code {
 	CONTROL_DONE = 0,
 	CONTROL_REFUSED = 1, /* understood, but not possible: no such backend, not allowed, failed */
 	CONTROL_MISUSE = 2, /* not understood: unknown object, command or argument */
-	CONTROL_BUSY =
-		3, /* not now, but soon: the CLI asks again, for as long as it is patient, and then exits with 1 */
+	CONTROL_BUSY = 3, /* not now, but soon: the CLI asks again while it is patient; then it exits with 1 */
 };
 
 /*

@@ -112,6 +112,14 @@ def test_long_lines_and_many_of_them_are_read(echo):
 
 # ---- words ----
 
+def test_daemon_that_is_busy_is_asked_again_until_it_is_not(tmp_path):
+    answers = iter([{"error": "flows are being led over", "code": 3}] * 2 + [{"result": {"changes": [], "text": "no change\n"}}])
+    with Script(tmp_path / "shuntd.sock", lambda r: next(answers)) as script:
+        done = shunt("-s", script.path, "config", "reload", "force")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "no change\n", "")
+        assert [r["args"] for r in script.requests] == [{"force": True}] * 3
+
+
 @pytest.mark.parametrize("argv, words", [
     (["bakend"], "did you mean 'backend'"), (["backend", "shwo"], "did you mean 'show'"),
     (["flow", "show", "sate", "open"], "did you mean 'state'"), (["flow", "show", "--sate", "open"], "did you mean '--state'"),

@@ -18,7 +18,7 @@ def config(cluster):
         backends = {b.name: b for b in cluster.backends}
         lines = "\n".join(f"      - {{name: {n}, address: {backends[n].ipv4}{said.get(n, '')}}}" for n in names)
         pools = f"  - name: gpus\n    forward: ipip\n    slots: {said.get('slots', 1021)}\n    backends:\n{lines}"
-        return cluster.config(interval="1ms", hold="100ms", pools=pools, **said.get("rest", {}))
+        return cluster.config(interval="1ms", multiplier=10, hold="100ms", pools=pools, **said.get("rest", {}))
     return make
 
 
@@ -171,7 +171,7 @@ def two_pools(cluster, chat):
     vips = (f"  - {{name: chat4, address: {VIP4}, protocol: tcp, port: 80, pool: {chat}}}\n"
             f"  - {{name: other, address: {VIP4}, protocol: tcp, port: 8001, pool: low}}\n"
             f"  - {{name: another, address: {VIP4}, protocol: tcp, port: 8002, pool: high}}")
-    return cluster.config(interval="1ms", hold="100ms", pools=pools, vips=vips)
+    return cluster.config(interval="1ms", multiplier=10, hold="100ms", pools=pools, vips=vips)
 
 
 def test_a_vip_goes_to_another_pool_and_no_stream_breaks(cluster, shuntd):
@@ -249,14 +249,15 @@ def test_reloads_in_quick_succession_end_with_the_last_file_and_break_no_stream(
     assert downs(cluster, started) == []
 
 
-def test_a_change_right_after_another_waits_for_it(cluster, started, config):
+def test_weights_and_reloads_in_quick_succession_end_with_the_last_of_each(cluster, started, config):
     load = load_on(cluster, "gpu1", "gpu2", "gpu3")
-    for weight in (300, 50, 200, 100):
+    for weight in (300, 50, 200, 400):
         cluster.shunt("backend", "set", "gpu1", "weight", str(weight))
         cluster.write("shunt.yaml", config("gpu1", "gpu2", "gpu3", gpu2=f", weight: {weight}"))
         cluster.shunt("config", "reload")
+    assert {b["name"]: b["weight"] for b in cluster.shunt("backend", "show")} == {"gpu1": 400, "gpu2": 400, "gpu3": 100}
+    wait_for(lambda: min(s["owner"] for s in cluster.shunt("slot", "show") if s["backend"] != "gpu3") > 400, "the last weights")
     unbroken(cluster, load)
-    assert {b["name"]: b["weight"] for b in cluster.shunt("backend", "show")} == {"gpu1": 100, "gpu2": 100, "gpu3": 100}
 
 
 def test_sighup_with_a_bad_file_changes_nothing_and_the_ledger_says_why(cluster, started, config):
