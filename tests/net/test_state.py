@@ -78,6 +78,7 @@ def test_drains_and_weights_outlive_shuntd(cluster, directory, start, end, pinne
     cluster.shunt("backend", "drain", "gpu2", "deadline", "10m")
     cluster.shunt("backend", "set", "gpu3", "weight", "300")
     wait_for(lambda: (kept(directory) or NOTHING)["weights"], "the weight kept")
+    assert [e["evidence"]["uid"] for e in cluster.events(object="backend", what="draining")][-2:] == [0, 0]
     file = kept(directory)
     assert [d["backend"] for d in file["drains"]] == ["gpu1", "gpu2"] and file["weights"] == {"gpu3": 300}
     cluster.shuntd.send_signal(end)
