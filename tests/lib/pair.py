@@ -87,7 +87,7 @@ class Pair(Crowd):
 
     def holds(self, vip=VIP4):
         """Whether this side has the VIP as an address."""
-        return f"inet {vip}/" in self.balancer.run("ip", "-4", "addr", "show")
+        return f" {vip}/" in self.balancer.run("ip", "addr", "show")
 
     def wait_holds(self, vip=VIP4, seconds=10):
         """Until this side has it, and it alone."""

@@ -7,7 +7,7 @@ import pytest
 import moves
 from conftest import BUILD
 from pair import Pair
-from topology import VIP4, wait_for
+from topology import VIP4, VIP6, wait_for
 
 VIP4_SECOND = "203.0.113.11"
 N = 100  # connections that live through each move
@@ -290,6 +290,24 @@ def test_a_virtual_mac_address_moves_with_the_vip(cluster):
     assert "00:00:5e:00:01:33" in cluster.client.run("ip", "neigh", "show", VIP4)  # RFC 5798, 7.3
     with master.usurped():
         master.other.wait_holds()
+    group.wait_exchange(3)
+    assert group.broken() == 0
+    swarm.end()
+
+
+def test_an_ipv6_vip_moves_as_well(cluster):
+    def keepalived(side):
+        text = quick(side)
+        instance = text[text.index("vrrp_instance"):text.rindex("}") + 1]
+        return f"{text}\n{instance.replace('VI_1', 'VI_6').replace(f'{VIP4}/32', f'{VIP6}/128')}\n"
+
+    cluster.start_all(keepalived=keepalived)
+    side = wait_for(lambda: next((side for side in cluster.sides if side.holds(VIP6)), None), "one to have it")
+    swarm = cluster.swarm(family=6)
+    group = swarm.echo(cluster.take_sources(N, family=6), 200).wait_open()
+    assert side.shunt("vip", "show", "chat6")[0]["held_by"] == "eth0"
+    cluster.plug.unplug(side.balancer.name)
+    wait_for(lambda: side.other.holds(VIP6) and side.other.holds(VIP4), "the other to have both")
     group.wait_exchange(3)
     assert group.broken() == 0
     swarm.end()

@@ -12,12 +12,14 @@
 #include <string.h>
 
 #include "shuntd/backends.h"
+#include "shuntd/checker.h"
 #include "shuntd/health.h"
 #include "shuntd/shuntd.h"
 
 static struct backend backends[SHUNT_MAX_BACKENDS];
 static struct detector detector;
 static bool is_attached;
+static uint64_t deaf_ns;
 
 struct backend *dataplane_backends(struct dataplane *dp)
 {
@@ -36,6 +38,12 @@ bool dataplane_attached(const struct dataplane *dp, unsigned ifindex)
 	(void)dp;
 	(void)ifindex;
 	return is_attached;
+}
+
+uint64_t checker_deaf_ns(const struct checker *c)
+{
+	(void)c;
+	return deaf_ns;
 }
 
 static const char text[] =
@@ -77,6 +85,7 @@ static int set_up(void **state)
 	f->now_ns = f->s.started_ns = 1000000000;
 	detector = (struct detector){ 0 };
 	is_attached = true;
+	deaf_ns = 0;
 	*state = f;
 	return 0;
 }
@@ -274,6 +283,9 @@ static void to_hear_nobody_for_long_makes_it_ill(void **state)
 	assert_string_equal(after(f, 100, true, true), "all backends are silent: is this host's own link cut?");
 	detector.suspect_since_ns = 0;
 	assert_string_equal(after(f, 10, true, true), "");
+	deaf_ns = f->now_ns; /* the same of those who are asked otherwise than by probes */
+	assert_string_equal(after(f, 150, true, true), "");
+	assert_string_equal(after(f, 100, true, true), "all backends are silent: is this host's own link cut?");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

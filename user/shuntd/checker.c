@@ -215,7 +215,7 @@ static void suspect_self(struct checker *c, const struct check *k, uint64_t now_
 			   .first_sent_ns = k->accusation.first_sent_ns,
 			   .answered_ns = newest_heard_ns(c, &by) };
 
-	c->deaf_ns = now_ns;
+	__atomic_store_n(&c->deaf_ns, now_ns, __ATOMIC_RELAXED);
 	c->o.on_event(c->o.arg, &e);
 }
 
@@ -230,7 +230,7 @@ static void pardon_all(struct checker *c, uint64_t now_ns)
 {
 	uint32_t by;
 
-	c->deaf_ns = 0;
+	__atomic_store_n(&c->deaf_ns, 0, __ATOMIC_RELAXED);
 	c->pardoned_ns = newest_heard_ns(c, &by);
 	for (uint32_t id = 1; id < c->n_ids; id++) {
 		struct check *k = c->checks[id];
@@ -521,6 +521,11 @@ int checker_update(struct checker *c, const struct checked *checked, size_t n, c
 		err = thread_start(c, why);
 	wake(c);
 	return err;
+}
+
+uint64_t checker_deaf_ns(const struct checker *c)
+{
+	return c ? __atomic_load_n(&c->deaf_ns, __ATOMIC_RELAXED) : 0;
 }
 
 void checker_describe(struct checker *c, uint32_t id, char *text, size_t size)

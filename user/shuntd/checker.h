@@ -57,6 +57,9 @@ void checker_describe(struct checker *c, uint32_t id, char *text, size_t size);
 /* The longest time without an answer that still counts as answering. 0: not here. */
 uint64_t checker_gap_ns(struct checker *c, uint32_t id);
 
+/* Since when none of them answers, and nobody else does either; CLOCK_MONOTONIC, 0: not so. NULL is allowed. */
+uint64_t checker_deaf_ns(const struct checker *c);
+
 void checker_close(struct checker *c); /* NULL is allowed */
 
 #endif

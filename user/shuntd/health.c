@@ -12,6 +12,7 @@
 
 #include "shunt/detect.h"
 #include "shuntd/backends.h"
+#include "shuntd/checker.h"
 #include "shuntd/shuntd.h"
 
 /* Rounds and ticks stand still for so long beyond their interval, while the main loop runs: they have stopped. Chosen: a
@@ -107,6 +108,7 @@ static void look(struct health *h, uint64_t now, char *why, size_t size)
 	const struct shuntd *s = h->shuntd;
 	const struct detector *d = dataplane_detector(s->dataplane);
 	uint64_t suspect_ns = __atomic_load_n(&d->suspect_since_ns, __ATOMIC_RELAXED);
+	uint64_t deaf_ns = checker_deaf_ns(s->checker);
 	bool late = now - h->looked_ns > LOOK_LATE_NS;
 	bool asks = !watch_stopped(&h->rounds, __atomic_load_n(&d->round, __ATOMIC_RELAXED), s->pace.interval_ns, late,
 				   now);
@@ -122,7 +124,7 @@ static void look(struct health *h, uint64_t now, char *why, size_t size)
 		snprintf(why, size, "the prober has stopped");
 	else if (!judges)
 		snprintf(why, size, "the detector has stopped");
-	else if (suspect_ns && now > suspect_ns + DEAF_NS)
+	else if ((suspect_ns && now > suspect_ns + DEAF_NS) || (deaf_ns && now > deaf_ns + DEAF_NS))
 		snprintf(why, size, "all backends are silent: is this host's own link cut?");
 	else if (vip)
 		snprintf(why, size, "%sno backend of VIP %s is up%s", h->ever_well ? "" : "starting: ", vip,
