@@ -88,6 +88,8 @@ def test_metrics_are_what_show_tells(started):
         assert by_name["shunt_backend_slots"][s["backend"]] == s["owner"]
     assert sum(by_name["shunt_vip_new_flows_total"].values()) == 8
     assert samples["shunt_journal_opened_total", ()] == 8
+    assert samples["shunt_build_info", (("version", started.shunt("daemon", "show")["version"]),)] == 1
+    assert samples["shunt_interface_attached", (("interface", "eth0"),)] == 1
     assert started.shunt_text("stats", "metrics").endswith("# EOF\n")
 
 
@@ -144,7 +146,7 @@ def test_what_the_dashboard_and_the_alerts_ask_for_is_there(started, file):
 
 PATHS = {"vips": ["vip", "show"], "backends": ["backend", "show"], "slots": ["slot", "show"], "events": ["event", "show"],
          "probes?name=gpu1": ["probe", "show", "gpu1"], "backends?name=gpu2": ["backend", "show", "gpu2"],
-         "events?from=3": ["event", "show", "from", "3"], "stats": ["stats", "show"], "pools": ["pool", "show"]}
+         "events?from=3": ["event", "show", "from", "3"], "stats": ["stats", "show"], "pools": ["pool", "show"], "daemon": ["daemon", "show"]}
 FLEETING = {"now_ns", "uptime_s", "probe", "reasons", "rounds_asked", "answers", "last_answer_us", "rtt_us", "agent_age_us", "window_us",
             "window_asked", "window_answers", "rtt_p50_us", "rtt_p99_us", "hold_left_us", "availability", "open", "closing", "closed", "detours", "used"}
 
@@ -363,3 +365,9 @@ def test_a_thousand_idle_connections_make_room_for_whoever_comes(sanitized):
         assert sanitized.shunt("vip", "show")
         assert get(sanitized, "/healthz").status == 200
         assert sanitized.events(started_ns, what="down") == []
+
+
+@pytest.mark.parametrize("listen, ask", [("'::1'", "[::1]"), ("'::'", "[::1]"), ("'::'", "127.0.0.1"), ("0.0.0.0", "127.0.0.1")])
+def test_it_listens_where_it_is_told_to(cluster, shuntd, config, listen, ask):
+    cluster.start_shuntd(config().replace("http: {}", f"http: {{address: {listen}, port: 9999}}"))
+    assert "shunt_uptime_seconds" in cluster.balancer.run("curl", "-sfg", f"http://{ask}:9999/metrics")

@@ -33,9 +33,10 @@
 static const struct path {
 	const char *path, *object, *command;
 } paths[] = {
-	{ "vips", "vip", "show" },     { "backends", "backend", "show" },  { "pools", "pool", "show" },
-	{ "probes", "probe", "show" }, { "slots", "slot", "show" },        { "stats", "stats", "show" },
-	{ "events", "event", "show" }, { "flows/count", "flow", "count" }, { "peer", "peer", "show" },
+	{ "vips", "vip", "show" },      { "backends", "backend", "show" },  { "pools", "pool", "show" },
+	{ "probes", "probe", "show" },  { "slots", "slot", "show" },        { "stats", "stats", "show" },
+	{ "events", "event", "show" },  { "flows/count", "flow", "count" }, { "peer", "peer", "show" },
+	{ "daemon", "daemon", "show" },
 };
 #define N_PATHS (sizeof(paths) / sizeof(*paths))
 #define API "/api/v1/"

@@ -18,6 +18,8 @@
 
 /* What has samples: an object of an answer. */
 enum subject {
+	OF_RUN,
+	OF_ATTACHMENT,
 	OF_PEER,
 	OF_DAEMON,
 	OF_INTERFACE,
@@ -35,6 +37,7 @@ enum subject {
 static const struct {
 	const char *label, *key;
 } subject_labels[N_SUBJECTS][2] = {
+	[OF_ATTACHMENT] = { { "interface", "name" } },
 	[OF_INTERFACE] = { { "interface", "name" } },
 	[OF_REASON] = { { "reason", "name" }, { "action", "action" } },
 	[OF_VRRP] = { { "vrrp", "name" }, { "group", "group" } },
@@ -72,6 +75,11 @@ static const struct family {
 	const char *more;
 	const char *help;
 } families[] = {
+	{ OF_RUN, "shunt_build_info", GAUGE, NULL, INFO, NULL, "version", "Which shuntd this is." },
+	{ OF_RUN, "shunt_maps_age_seconds", GAUGE, "seconds", AS_IT_IS, "maps_age_s", NULL,
+	  "Time since the maps were made that packets and connections are counted in." },
+	{ OF_ATTACHMENT, "shunt_interface_attached", GAUGE, NULL, AS_IT_IS, "attached", NULL,
+	  "Whether the program is attached to an interface." },
 	{ OF_DAEMON, "shunt_uptime_seconds", GAUGE, "seconds", AS_IT_IS, "uptime_s", NULL,
 	  "Time since shuntd started." },
 	{ OF_DAEMON, "shunt_detector_info", GAUGE, NULL, INFO, NULL, "detector", "Who judges silence." },
@@ -469,6 +477,7 @@ static void daemon_add(struct metrics *m)
 {
 	struct request request = { .shuntd = m->shuntd, .uid = (uid_t)-1 };
 	json_t *stats = answer_command(&request, "stats", "show", NULL);
+	json_t *run = answer_command(&request, "daemon", "show", NULL);
 	json_t *pools = answer_command(&request, "pool", "show", NULL);
 	json_t *peers = answer_command(&request, "peer", "show", NULL);
 
@@ -480,6 +489,8 @@ static void daemon_add(struct metrics *m)
 	json_decref(pools);
 	json_decref(peers);
 	object_add(m, OF_DAEMON, stats);
+	objects_add(m, OF_ATTACHMENT, json_object_get(run, "interfaces"));
+	object_add(m, OF_RUN, run);
 	record_add(m);
 }
 
