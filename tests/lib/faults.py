@@ -307,6 +307,7 @@ def controller_stopped(z, n, quick):
 def controller_killed(z, n, quick):
     """Does traffic go on without it? Counted at the backends, in half a second before and in one after."""
     kept = []
+    z.controller(pin=z.pin)
     with z.pulse(PULSE_RATE) as arrived:
         def strike(names):
             first = arrived()
@@ -318,9 +319,11 @@ def controller_killed(z, n, quick):
             first = arrived()
             time.sleep(0.5)
             kept.append((arrived() - first) / before if before else 0)
-            z.controller()
+            z.controller(pin=z.pin)
             return at_ns
         account = trials(z, n, nobody, strike, lambda names: None, 0)
+    z.shunt_text("daemon", "stop", "detach")
+    z.controller()
     share = round(statistics.median(kept), 3)
     account.more |= {"traffic_after": share, "kept": share > 0.9}
     return account.row()
