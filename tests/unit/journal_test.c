@@ -1268,6 +1268,67 @@ static void counts_are_those_of_the_entries(void **unused)
 	assert_int_equal(c.detours, 2);
 }
 
+static void audit_pass(void)
+{
+	now += 2 * SECOND;
+	while (journal_run(journal))
+		;
+}
+
+static void counts_that_a_killed_run_left_too_high_are_corrected_when_they_were_found_so_twice(void **unused)
+{
+	(void)unused;
+	flow_add(GPU1, GPU1, FLOW_OPEN, 0, 0);
+	flow_add(GPU2, GPU1, FLOW_OPEN, 0, 0);
+	counts[GPU1].live++;
+	records[GPU1].detours += 2;
+	journal_audit(journal);
+	audit_pass();
+	assert_int_equal(counts[GPU1].live, 2);
+	audit_pass();
+	assert_counts_exact();
+	assert_string_equal(event_what, "counts corrected");
+	assert_evidence("live", 1);
+	assert_evidence("detours", 2);
+	assert_int_equal(n_events, 1);
+	counts[GPU2].live++;
+	for (int i = 0; i < 4; i++)
+		audit_pass();
+	assert_int_equal(counts[GPU2].live, 2); /* once, after a take-over: what comes later is none of its business */
+	counts[GPU2].live--;
+}
+
+static uint64_t n_looks;
+
+static void counts_of_a_backend_whose_flows_change_meanwhile_wait_for_a_quiet_time(void **unused)
+{
+	const uint32_t n = 4096; /* several slices */
+	uint32_t e = 0;
+
+	(void)unused;
+	for (uint32_t i = 0; i < n; i++)
+		flow_add(GPU1, GPU1, FLOW_OPEN, 0, 0);
+	counts[GPU1].live += 3;
+	step = 300000; /* three looks at the clock a slice */
+	journal_audit(journal);
+	for (int pass = 0; pass < 6; pass++) {
+		now += 2 * SECOND;
+		while (journal_run(journal)) {
+			uint64_t word = flows[e].word;
+
+			walk_swaps(e, word, FLOW_WORD(GPU1, GPU1, FLOW_CLOSING, FLOW_WORD_FLAGS(word)));
+			e++;
+			n_looks++;
+		}
+	}
+	assert_true(n_looks > 6);
+	assert_int_equal(n_events, 0);
+	for (int pass = 0; pass < 2; pass++)
+		audit_pass();
+	assert_int_equal(n_events, 1);
+	assert_counts_exact();
+}
+
 /* The walk beside us: opens, confirms, closes flows at random, as fast as it can, until it is told to stop. */
 static bool walking;
 
@@ -1361,6 +1422,8 @@ int main(void)
 		TEST(flows_on_slots_that_move_become_detours_and_come_home_when_they_move_back),
 		TEST(a_reset_flow_stays_a_detour_when_its_slot_moves),
 		TEST(counts_are_those_of_the_entries),
+		TEST(counts_that_a_killed_run_left_too_high_are_corrected_when_they_were_found_so_twice),
+		TEST(counts_of_a_backend_whose_flows_change_meanwhile_wait_for_a_quiet_time),
 		TEST(counts_stay_exact_while_the_walk_changes_the_same_words),
 		TEST(a_copy_is_put_in_whole_with_the_owner_that_the_table_here_says),
 		TEST(a_copy_whose_flow_the_walk_opens_first_goes_back_as_one_does_that_the_hash_refuses),

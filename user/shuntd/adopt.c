@@ -285,7 +285,9 @@ int adopt_resume(struct shuntd *s, const char **why)
 	detector_mend(s);
 	for (size_t p = 0; !err && p < s->n_pools; p++)
 		err = pool_adopt(s, s->pools[p]);
-	if (!err)
+	if (!err) {
 		journal_resume(s->journal);
+		journal_audit(s->journal);
+	}
 	return err;
 }

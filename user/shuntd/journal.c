@@ -35,6 +35,7 @@
 #define UNPROVEN_PART 64 /* chosen: new and abandoned connections alone are fewer than capacity / so many */
 #define UNCONFIRMED_NS (10 * SECOND_NS) /* under pressure: nothing followed its SYN for so long */
 
+#define AUDIT_PAUSE_NS SECOND_NS /* before those that changed are counted again */
 #define SLICE_NS 1000000ULL /* of telling or moving, at most so long */
 #define SLICE_TELLS 256 /* and so many told */
 #define SLICE_STEP 512 /* entries between two looks at the clock */
@@ -91,6 +92,27 @@ struct window {
 	uint64_t since_ns, patience_ns;
 };
 
+/* What the entries that name a backend come to. */
+struct audited {
+	uint64_t sum; /* of what each of them is, so that a change of any makes it another */
+	uint64_t live;
+	uint32_t detours;
+};
+
+struct audit {
+	struct audited first[SHUNT_MAX_BACKENDS], second[SHUNT_MAX_BACKENDS];
+	/* the counts between the two looks */
+	uint64_t live[SHUNT_MAX_BACKENDS];
+	uint32_t detours[SHUNT_MAX_BACKENDS];
+	/* what they were too high by when it was counted exactly; a walk may have been about to change them */
+	int64_t live_off[SHUNT_MAX_BACKENDS];
+	int32_t detours_off[SHUNT_MAX_BACKENDS];
+	bool settled[SHUNT_MAX_BACKENDS];
+	bool again; /* the second look */
+	uint32_t entry, used; /* where this look stands, and ends */
+	uint64_t due_ns; /* of the next two */
+};
+
 struct move {
 	bool active;
 	uint32_t entry; /* where it stands */
@@ -111,6 +133,8 @@ struct journal {
 	struct tell *tells; /* the next to have a slice is the first */
 	struct move moves[SHUNT_MAX_POOLS];
 	uint32_t n_moves; /* active ones */
+
+	struct audit *audit; /* NULL: none */
 
 	/* the sweep */
 	uint64_t swept_ns; /* its newest slice */
@@ -186,12 +210,12 @@ static void word_count(struct journal *j, uint64_t word, int sign)
 static bool word_swap(struct journal *j, struct flow *f, uint64_t old, uint64_t new)
 {
 	__u64 expected = old;
+	bool won;
 
-	if (!__atomic_compare_exchange_n(&f->word, &expected, new, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
-		return false;
-	word_count(j, new, 1); /* first, so that no count passes through 0 */
-	word_count(j, old, -1);
-	return true;
+	word_count(j, new, 1); /* first, so that no count is ever too low, wherever shuntd is killed: journal_audit() */
+	won = __atomic_compare_exchange_n(&f->word, &expected, new, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	word_count(j, won ? old : new, -1);
+	return won;
 }
 
 static bool flow_free(struct journal *j, uint32_t entry, uint64_t word)
@@ -881,6 +905,122 @@ void journal_drop(struct journal *j, uint32_t entry)
 		flow_free(j, entry, word);
 }
 
+/* ---- audit ---- */
+
+/* Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014: the finalizer of SplitMix64. */
+static uint64_t mix(uint64_t x)
+{
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ULL;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebULL;
+	return x ^ x >> 31;
+}
+
+static void audit_entry(struct audited *of, uint32_t entry, uint64_t word, uint64_t opened_ns)
+{
+	uint16_t backend = FLOW_WORD_BACKEND(word) % SHUNT_MAX_BACKENDS,
+		 owner = FLOW_WORD_OWNER(word) % SHUNT_MAX_BACKENDS;
+	/* That a packet of it was seen changes no count. */
+	uint64_t is = mix(mix(entry ^ (word & ~((uint64_t)FLOW_CONFIRMED << 40))) + opened_ns);
+
+	of[backend].sum += is;
+	of[backend].live += FLOW_WORD_STATE(word) == FLOW_OPEN;
+	of[owner].detours += (FLOW_WORD_FLAGS(word) & FLOW_DETOUR) != 0;
+	if (owner != backend)
+		of[owner].sum += is;
+}
+
+static void audit_begin(struct journal *j, bool again)
+{
+	struct audit *a = j->audit;
+
+	a->again = again;
+	a->entry = 0;
+	memset(again ? a->second : a->first, 0, sizeof(a->first));
+	for (size_t id = 0; again && id < SHUNT_MAX_BACKENDS; id++) {
+		a->live[id] = __atomic_load_n(&j->counts[id].live, __ATOMIC_SEQ_CST);
+		a->detours[id] = __atomic_load_n(&j->backends[id].detours, __ATOMIC_SEQ_CST);
+	}
+	/* The second look sees more only if entries were taken meanwhile, and then the sums differ. */
+	a->used = entries_used(j);
+}
+
+/* Counted exactly. True: nothing is wrong, or the same as the time before, and corrected. */
+static bool audit_correct(struct journal *j, uint16_t id)
+{
+	struct audit *a = j->audit;
+	int64_t live = (int64_t)(a->live[id] - a->first[id].live);
+	int32_t detours = (int32_t)(a->detours[id] - a->first[id].detours);
+
+	if (!live && !detours)
+		return true;
+	if (live != a->live_off[id] || detours != a->detours_off[id]) {
+		a->live_off[id] = live;
+		a->detours_off[id] = detours;
+		return false;
+	}
+	__atomic_fetch_sub(&j->counts[id].live, (__u64)live, __ATOMIC_SEQ_CST);
+	__atomic_fetch_sub(&j->backends[id].detours, (__u32)detours, __ATOMIC_SEQ_CST);
+	ledger_add(j->shuntd->ledger, 0, "backend", backend_name(j, id), "counts corrected",
+		   "an earlier run was killed while it changed them",
+		   json_pack("{s:I, s:i}", "live", (json_int_t)live, "detours", (int)detours));
+	return true;
+}
+
+/* Whose entries were the same in both looks had them in between too, when the counts were read. */
+static void audit_end(struct journal *j, uint64_t now)
+{
+	struct audit *a = j->audit;
+	size_t n_left = 0;
+
+	for (uint16_t id = 1; id < SHUNT_MAX_BACKENDS; id++) {
+		if (a->settled[id])
+			continue;
+		a->settled[id] = a->first[id].sum == a->second[id].sum && audit_correct(j, id);
+		n_left += !a->settled[id];
+	}
+	a->due_ns = now + AUDIT_PAUSE_NS;
+	audit_begin(j, false);
+	if (n_left)
+		return;
+	free(a);
+	j->audit = NULL;
+}
+
+/* The next slice of a look. True: there is more to do at once, so that as little as possible changes in between. */
+static bool audit_run(struct journal *j, uint64_t now)
+{
+	const uint64_t end_ns = now + SLICE_NS;
+	struct audit *a = j->audit;
+
+	if (!a || now < a->due_ns)
+		return false;
+	for (; a->entry < a->used && now < end_ns; a->entry++) {
+		const struct flow *f = &j->flows[a->entry];
+		uint64_t word = word_load(f);
+
+		if (word)
+			audit_entry(a->again ? a->second : a->first, a->entry, word,
+				    __atomic_load_n(&f->opened_ns, __ATOMIC_RELAXED));
+		if (!(a->entry % SLICE_STEP))
+			now = now_ns();
+	}
+	if (a->entry < a->used)
+		return true;
+	if (a->again)
+		audit_end(j, now);
+	else
+		audit_begin(j, true);
+	return j->audit && a->again;
+}
+
+void journal_audit(struct journal *j)
+{
+	free(j->audit);
+	j->audit = calloc(1, sizeof(*j->audit));
+	if (j->audit)
+		audit_begin(j, false);
+}
+
 /* ---- open, run, close ---- */
 
 bool journal_run(struct journal *j)
@@ -900,7 +1040,7 @@ bool journal_run(struct journal *j)
 		j->swept_ns = now;
 		sweep_slice(j, now);
 	}
-	return false;
+	return audit_run(j, now);
 }
 
 int journal_open(struct journal **out, struct shuntd *shuntd)
@@ -936,5 +1076,6 @@ void journal_close(struct journal *j)
 		free(t);
 	}
 	outlet_close(j->outlet);
+	free(j->audit);
 	free(j);
 }

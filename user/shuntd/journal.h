@@ -40,6 +40,13 @@ void journal_tell(struct journal *journal, uint16_t backend);
 void journal_resume(struct journal *journal);
 
 /*
+ * After another run of shuntd, which may have been killed between a change of a word and that of its counts (they are then
+ * too high, never too low): recount. A backend whose entries stay what they are for as long as that takes is counted
+ * exactly; what is found wrong twice is corrected, and the others are tried again. Goes on in journal_run(), behind all else.
+ */
+void journal_audit(struct journal *journal);
+
+/*
  * True while clients wait for their first word: what blocks the main loop for milliseconds and is not urgent (swapping in
  * a table with new heirs) should wait until this is false.
  */
