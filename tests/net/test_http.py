@@ -176,7 +176,7 @@ def test_flows_are_counted_by_the_api_a_page_at_a_time(started):
 def test_what_is_not_there_is_an_error_as_json(started):
     for path, status, word in (("/api/v1/cows", 404, "shuntd(8)"), ("/metrics/", 404, "shuntd(8)"), ("/api/v1/backends?name=cow", 404, "cow"),
                                ("/api/v1/backends?colour=red", 400, "colour"), ("/api/v1/events?from=x", 400, "from"),
-                               ("/api/v1/backends?name=%ff", 200, "gpu1")):
+                               ("/api/v1/backends?name=%ff", 404, "no backend")):
         reply = get(started, path)
         assert (reply.status, reply.headers["content-type"]) == (status, "application/json"), path
         assert word in str(reply.json), path

@@ -129,11 +129,13 @@ static void kept_drop(struct kept *kept)
 
 /* ---- the objects ---- */
 
-/* MHD_KeyValueIterator: into a JSON object; what is not UTF-8 is left out, and so is missed. */
+/* MHD_KeyValueIterator: into a JSON object; a value that is not UTF-8 is nobody's name. */
 static enum MHD_Result word_add(void *words, enum MHD_ValueKind kind, const char *key, const char *value)
 {
+	json_t *text = json_string(value ? value : "");
+
 	(void)kind;
-	json_object_set_new(words, key, json_string(value ? value : ""));
+	json_object_set_new(words, key, text ? text : json_string(""));
 	return MHD_YES;
 }
 
