@@ -273,8 +273,8 @@ def test_forged_replayed_cut_and_foreign_datagrams_are_counted_and_harm_nothing(
     forge.send(pair.client, [forge.udp(source, there, d) for d in hostile])
     forge.send(pair.client, [forge.udp(f"{pair.client.ipv4}:{PORT}", there, d) for d in to_there])  # another address
     after = pair.there.peer()
-    for cause in ("forged", "replayed", "truncated", "other_version"):
-        assert after[cause] - before[cause] >= len(to_there), cause
+    for cause, times in {"forged": 3, "replayed": 5, "truncated": 3, "other_version": 1}.items():
+        assert after[cause] - before[cause] >= times * len(to_there), cause
     assert (after["state"], after["run"], after["peer_run"]) == ("in sync", before["run"], before["peer_run"])
     assert pair.there.entries() == entries
     causes = {e["why"] for e in pair.there.events(object="peer", what="datagrams refused")}

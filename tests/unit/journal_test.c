@@ -1222,6 +1222,19 @@ static void what_the_peer_left_untold_of_a_dead_backend_s_is_told_later(void **u
 	}
 }
 
+static void who_has_only_copies_of_a_dead_backend_s_looks_for_them_as_soon(void **unused)
+{
+	uint32_t f = flow_add(GPU1, GPU1, FLOW_OPEN, FLOW_CONFIRMED | FLOW_SYNCED, 10 * SECOND);
+
+	(void)unused;
+	journal_peer(journal, true);
+	dies(GPU1);
+	run_for(90 * MS);
+	assert_int_equal(sent_to(f, false), 0);
+	run_for(60 * MS);
+	assert_int_equal(sent_to(f, false), 1);
+}
+
 static void copies_are_told_at_once_while_the_peer_is_away(void **unused)
 {
 	uint32_t f = flow_add(GPU1, GPU1, FLOW_OPEN, FLOW_CONFIRMED | FLOW_SYNCED, 10 * SECOND);
@@ -1431,6 +1444,7 @@ int main(void)
 		TEST(copies_are_swept_and_asked_only_while_the_peer_is_away),
 		TEST(copies_don_t_keep_a_flood_s_alarm_up),
 		TEST(what_the_peer_left_untold_of_a_dead_backend_s_is_told_later),
+		TEST(who_has_only_copies_of_a_dead_backend_s_looks_for_them_as_soon),
 		TEST(copies_are_told_at_once_while_the_peer_is_away),
 		TEST(a_deadline_cuts_ours_and_an_operator_s_reset_copies_too),
 	};
