@@ -30,9 +30,9 @@ class Peers(Crowd):
         self.there.there = self
         self.sides = [self, self.there]
 
-    def peer_config(self, key_file=None, peer="", flows="", **kw):
-        other = self.there.balancer
-        return (f"peer: {{address: {other.ipv4}, local: {self.balancer.ipv4}, "
+    def peer_config(self, key_file=None, peer="", flows="", family="ipv4", **kw):
+        address, local = (getattr(host, family) for host in (self.there.balancer, self.balancer))
+        return (f"peer: {{address: '{address}', local: '{local}', "
                 f"key_file: {key_file or self.directory / 'peer.key'}{peer}}}\n" + self.flow_config(flows=flows, **kw))
 
     def peer(self):
@@ -158,6 +158,33 @@ def test_who_is_started_anew_is_told_everything(pair, swarm, who, how):
     assert side.there.peer()["resyncs"] == 2
 
 
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
+def test_who_goes_on_with_what_is_pinned_keeps_his_flows(cluster, swarm, how):
+    a, b = cluster.sides
+    a.start_shuntd(a.peer_config(pin=a.pin))
+    b.start_shuntd(b.peer_config())
+    try:
+        for side in (a, b):
+            side.wait_states()
+        cluster.wait_sync()
+        group = swarm.echo(a.take_sources(30)).wait_open()
+        a.wait_alike()
+        run = b.peer()["run"]
+        a.kill_shuntd() if how == "SIGKILL" else a.stop_shuntd()
+        a.start_shuntd(a.peer_config(pin=a.pin))
+        wait_for(lambda: b.peer()["run"] not in (None, run), "another connection")
+        cluster.wait_sync()
+        a.wait_alike()
+        assert not any(copy for _, copy in a.entries().values())
+        group.wait_exchange()
+        assert group.broken() == 0
+    finally:
+        if a.shuntd:
+            a.shunt("daemon", "stop", "detach")
+        for side in (a, b):
+            side.stop_shuntd()
+
+
 def test_clients_of_a_dead_backend_are_told_whoever_sees_their_packets(pair, swarm):
     """Each is told once: by the balancer whose flow it is, or, if that one can't, a little later by the other."""
     readers = swarm.read(pair.take_sources(40, home="gpu3")).wait_open()
@@ -190,6 +217,20 @@ def test_an_idle_client_is_asked_and_heard_wherever_its_packets_go(start, swarm)
              "the answers to make the flows the other's own", 25)
     pair.wait_alike()
     assert readers.count() == (0, 20, 0, 0)
+
+
+def test_balancers_talk_ipv6_of_connections_of_either_family(start):
+    pair = start(family="ipv6")
+    swarms = [pair.swarm(family) for family in (4, 6)]
+    groups = [swarm.echo(pair.take_sources(20, family)).wait_open() for swarm, family in zip(swarms, (4, 6))]
+    pair.wait_alike()
+    assert len(pair.there.entries()) == 40
+    pair.lead_to(pair.there)
+    for group in groups:
+        group.wait_exchange()
+        assert group.broken() == 0
+    for swarm in swarms:
+        swarm.end()
 
 
 # ---- operators ----
