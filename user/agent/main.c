@@ -59,6 +59,7 @@ static const char usage[] =
 	"usage: shunt-agent [-f FILE]          run with this configuration (default " AGENT_CONFIG ")\n"
 	"       shunt-agent --check FILE       say what is wrong with it, or nothing\n"
 	"       shunt-agent --show-config FILE print it in full, defaults included\n"
+	"       shunt-agent --version          say which version it is\n"
 	"and of an agent that runs, found by that configuration or by its socket:\n"
 	"       shunt-agent [-f FILE | -s SOCKET] drain [--wait [--deadline TIME]]\n"
 	"                                      no new connection for this host; wait for the last, until TIME\n"
@@ -543,6 +544,7 @@ int main(int argc, char **argv)
 						 { "socket", required_argument, NULL, 's' },
 						 { "wait", no_argument, NULL, 'w' },
 						 { "deadline", required_argument, NULL, 'd' },
+						 { "version", no_argument, NULL, 'V' },
 						 { "help", no_argument, NULL, 'h' },
 						 { 0 } };
 	struct agent a = {
@@ -560,6 +562,9 @@ int main(int argc, char **argv)
 		switch (option) {
 		case 'h':
 			fputs(usage, stdout);
+			return 0;
+		case 'V':
+			printf("shunt-agent " SHUNT_VERSION "\n");
 			return 0;
 		case 's':
 			drain.socket = optarg;
