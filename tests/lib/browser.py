@@ -17,7 +17,9 @@ class Browser:
         self.into, theirs_out = os.pipe()
         # It reads from descriptor 3 and writes to 4.
         script = f'exec 3<&{theirs_in} 4>&{theirs_out}; exec "$@" 2>{host.topology.directory}/chromium.log'
-        self.process = host.start("browser", "bash", "-c", script, "bash", "env", f"TMPDIR={host.topology.directory}", f"HOME={host.topology.directory}", "chromium", "--headless", "--no-sandbox", "--disable-gpu",
+        home = [f"{name}={host.topology.directory}" for name in ("HOME", "TMPDIR")]
+        self.process = host.start("browser", "bash", "-c", script, "bash", "env", *home, "chromium", "--headless", "--no-sandbox",
+                                  "--disable-gpu",
                                   "--remote-debugging-pipe", "--no-first-run", "--disable-extensions", "--disable-dev-shm-usage",
                                   f"--user-data-dir={self.directory}", "about:blank", pass_fds=(theirs_in, theirs_out),
                                   stdout=subprocess.DEVNULL)

@@ -19,7 +19,8 @@ BASE = f"http://127.0.0.1:{PORT}"
 OPEN = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 # As Prometheus 2.42 asks (scrape/scrape.go).
-ACCEPT = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+ACCEPT = ("application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+          "text/plain;version=0.0.4;q=0.5,*/*;q=0.1")
 
 
 @pytest.fixture
@@ -49,7 +50,8 @@ class Reply:
 
 def get(cluster, path, *options):
     """One request from the balancer itself."""
-    done = subprocess.run(cluster.balancer.enter("curl", "-siS", "-m", "10", *options, BASE + path), capture_output=True, timeout=20)
+    argv = cluster.balancer.enter("curl", "-siS", "-m", "10", *options, BASE + path)
+    done = subprocess.run(argv, capture_output=True, timeout=20)
     assert done.returncode == 0, done.stderr
     return Reply(done.stdout.decode())
 
@@ -129,7 +131,8 @@ def test_counters_never_fall_not_by_a_reload_either(started, config):
 
 def test_a_power_off_shows(started):
     started.plug.unplug("gpu2")
-    wait_for(lambda: scrape(started)[1]["shunt_backend_state", (("backend", "gpu2"), ("pool", "gpus"), ("state", "down"))] == 1, "state")
+    down = "shunt_backend_state", (("backend", "gpu2"), ("pool", "gpus"), ("state", "down"))
+    wait_for(lambda: scrape(started)[1][down] == 1, "its state")
     _, samples = scrape(started)
     assert samples["shunt_backend_failures_total", (("backend", "gpu2"), ("pool", "gpus"))] == 1
     assert samples["shunt_backend_verdict", (("backend", "gpu2"), ("pool", "gpus"), ("verdict", "silent"))] == 1
@@ -148,7 +151,8 @@ PATHS = {"vips": ["vip", "show"], "backends": ["backend", "show"], "slots": ["sl
          "probes?name=gpu1": ["probe", "show", "gpu1"], "backends?name=gpu2": ["backend", "show", "gpu2"],
          "events?from=3": ["event", "show", "from", "3"], "stats": ["stats", "show"], "pools": ["pool", "show"], "daemon": ["daemon", "show"]}
 FLEETING = {"now_ns", "uptime_s", "probe", "reasons", "rounds_asked", "answers", "last_answer_us", "rtt_us", "agent_age_us", "window_us",
-            "window_asked", "window_answers", "rtt_p50_us", "rtt_p99_us", "hold_left_us", "availability", "open", "closing", "closed", "detours", "used"}
+            "window_asked", "window_answers", "rtt_p50_us", "rtt_p99_us", "hold_left_us", "availability", "open", "closing", "closed", "detours",
+            "used"}
 
 
 def lasting(value):
@@ -174,8 +178,9 @@ def test_flows_are_counted_by_the_api_a_page_at_a_time(started):
 
 
 def test_what_is_not_there_is_an_error_as_json(started):
-    for path, status, word in (("/api/v1/cows", 404, "shuntd(8)"), ("/metrics/", 404, "shuntd(8)"), ("/api/v1/backends?name=cow", 404, "cow"),
-                               ("/api/v1/backends?colour=red", 400, "colour"), ("/api/v1/events?from=x", 400, "from"),
+    for path, status, word in (("/api/v1/cows", 404, "shuntd(8)"), ("/metrics/", 404, "shuntd(8)"),
+                               ("/api/v1/backends?name=cow", 404, "cow"), ("/api/v1/backends?colour=red", 400, "colour"),
+                               ("/api/v1/events?from=x", 400, "from"),
                                ("/api/v1/backends?name=%ff", 404, "no backend")):
         reply = get(started, path)
         assert (reply.status, reply.headers["content-type"]) == (status, "application/json"), path
@@ -217,7 +222,8 @@ def test_nobody_listens_unless_told_to(cluster, shuntd):
 
 
 def test_a_port_that_is_taken_is_one_sentence_at_the_start(cluster, config):
-    taker = cluster.balancer.start("taker", PYTHON, "-c", f"import socket; s = socket.create_server(('127.0.0.1', {PORT})); print('ready', flush=True); s.accept()")
+    code = f"import socket; s = socket.create_server(('127.0.0.1', {PORT})); print('ready', flush=True); s.accept()"
+    taker = cluster.balancer.start("taker", PYTHON, "-c", code)
     try:
         wait_for(lambda: "ready" in cluster.log("taker"), "the other one")
         done = cluster.balancer.try_run(cluster.build / "shuntd", "-f", cluster.write("taken.yaml", config()))
