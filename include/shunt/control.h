@@ -13,7 +13,7 @@
  *   vip show      [{name,address,protocol,port,pool,policy,hash,id,slots,packets,bytes,new_flows,
  *                   on_failure,syn_limit,held,held_by}]       args {"name"}
  *                   port 0: every port; syn_limit: {rate,burst,prefix,action} or null; held: its address is one of this
- *                   host, held_by: on this interface, or null
+ *                   host, held_by: on this interface, or null; held is null where no shuntd runs
  *   backend show  [{name,pool,id,address,forward,weight,configured_weight,domain,state,verdict,since,since_ns,packets,bytes,new_flows,
  *                   egress,mac,mtu,local,live,failures,detours,draining,deadline_us,drained,cut,hold_us,hold_left_us}]
  *                                                     args {"name"}

@@ -106,6 +106,7 @@ def test_what_is_pinned_is_shown_while_no_controller_runs(cluster, life):
     assert shown_offline(cluster, "flow", "where", source, "chat4")["backend"] == at[PORTS[0]]
     assert shown_offline(cluster, "flow", "show")["flows"]
     assert shown_offline(cluster, "stats", "show")["ill_because"] == "shuntd does not run"
+    assert {v["held"] for v in shown_offline(cluster, "vip", "show")} == {None}  # nobody looks
     refused = cluster.balancer.try_run(*cluster.shunt_argv("backend", "undrain", "gpu3"))
     assert refused.returncode == 1 and "shuntd is not running" in refused.stderr
     cluster.load_end(load)

@@ -161,7 +161,7 @@ json_t *vip_json(const struct shuntd *s, const struct vip_run *run)
 	traffic_set(o, !dataplane_vip_traffic(s->dataplane, run->id, &t), &t);
 	json_object_set_new(o, "on_failure", json_string(on_failure_name(v->on_failure)));
 	json_object_set_new(o, "syn_limit", syn_limit_json(&v->syn_limit));
-	json_object_set_new(o, "held", json_boolean(run->held_ifindex));
+	json_object_set_new(o, "held", s->health ? json_boolean(run->held_ifindex) : json_null());
 	json_object_set_new(o, "held_by",
 			    if_indextoname(run->held_ifindex, interface) ? json_string(interface) : json_null());
 	return o;
