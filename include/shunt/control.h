@@ -9,7 +9,7 @@
  * are errors; "args" may be left out.
  *
  * Results (times are nanoseconds of CLOCK_MONOTONIC in *_ns, RFC 3339 UTC in "time" and "since"; rates are the
- * reader's business; what is not known is null; traffic counts from the start of shuntd):
+ * reader's business; what is not known is null; traffic counts from when the maps were made, which may be an earlier shuntd):
  *   vip show      [{name,address,protocol,port,pool,policy,hash,id,slots,packets,bytes,new_flows,
  *                   on_failure,syn_limit,held,held_by}]       args {"name"}
  *                   port 0: every port; syn_limit: {rate,burst,prefix,action} or null; held: its address is one of this

@@ -84,7 +84,7 @@ int main(int argc, char **argv)
 		t = (struct timespec){ .tv_sec = (time_t)(next / NS_PER_S), .tv_nsec = (long)(next % NS_PER_S) };
 		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
 		now = now_ns();
-		if (now - next > late_max_ns)
+		if (now > next && now - next > late_max_ns) /* SIGTERM wakes it early */
 			late_max_ns = now - next;
 		/* What was slept through is sent at once, so that the rate holds. A refusal is the far end's business. */
 		for (; next <= now; next += period_ns)

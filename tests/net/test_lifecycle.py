@@ -335,3 +335,23 @@ def test_without_pins_everything_ends_with_the_controller(cluster, life):
     assert cluster.events(what="not pinned") == []
     cluster.kill_shuntd()
     wait_for(lambda: "xdp" not in cluster.balancer.run("ip", "link", "show", "eth0"), "eth0 without a program")
+
+
+def detector(cluster):
+    pin, = cluster.pin.glob("detector-*")
+    return json.loads(run("bpftool", "-j", "map", "dump", "pinned", pin))[0]["formatted"]["value"]
+
+
+def test_nobody_is_judged_while_no_controller_asks(cluster, life):
+    life(config(cluster))
+    assert detector(cluster)["ticks"]
+    cluster.kill_shuntd()
+    before = detector(cluster)
+    cluster.plug.unplug("gpu1")
+    cluster.ask_udp(VIP4, 20)  # takes seconds: some go to gpu1
+    after = detector(cluster)
+    assert (after["ticks"], after["round"]) == (before["ticks"], before["round"])
+    assert {b["name"]: b["state"] for b in shown_offline(cluster, "backend", "show")} == dict.fromkeys(NAMES, "up")
+    life(config(cluster), "gpu2", "gpu3")
+    cluster.wait_states(gpu1="down")
+    cluster.plug.plug("gpu1")
