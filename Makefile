@@ -34,7 +34,7 @@ SKELS := $(patsubst bpf/%.bpf.c,$(BUILD)/skel/%.skel.h,$(BPF)) \
 	$(foreach b,$(TEST_BPF),$(BUILD)/skel/$(notdir $(b:.bpf.c=.skel.h))) $(BUILD)/skel/page.h
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all help demo check check-deb check-kernels deb bench bench-bfd bench-datapath bench-failover bench-faults bench-flows bench-ops bench-packages bench-pair bench-tables lint install clean tests
+.PHONY: all help demo check check-deb check-kernels deb bench bench-bfd bench-datapath bench-failover bench-faults bench-flows bench-ops bench-packages bench-tables lint install clean tests
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -138,7 +138,7 @@ check: tests lint ## all tests: unit, packet, golden, net; the last line counts 
 check-kernels: $(BUILD)/.deps-kernels all $(PACKET) ## the programs on the oldest and newest kernels supported, in virtual machines
 	@tools/kernels --build $(BUILD)
 
-bench: bench-tables bench-datapath bench-failover bench-flows bench-bfd bench-ops bench-pair ## all benches; JSON in build/bench
+bench: bench-tables bench-datapath bench-failover bench-flows bench-bfd bench-ops ## all benches; JSON in build/bench
 bench-tables: $(BUILD)/tests/bench/bench_tables ## build and rebuild time of the tables, their evenness
 	@mkdir -p $(BUILD)/bench
 	@$< $(BUILD)/bench/tables.json
@@ -154,15 +154,12 @@ bench-flows: all $(LIBTOOLS) ## what becomes of connections when the pool change
 bench-bfd: $(BUILD)/.deps-check all $(LIBTOOLS) ## backends asked by BFD, FRR and BIRD as peers: power-off to verdict, and 5 minutes without one
 	@mkdir -p $(BUILD)/bench
 	@tests/bench/bfd $(BUILD) $(BUILD)/bench/bfd.json
-bench-ops: all $(LIBTOOLS) ## the controller restarted, killed, replaced, reloaded: what is broken or lost meanwhile
+bench-ops: $(BUILD)/.deps-check all $(LIBTOOLS) ## the controller restarted, killed, replaced, reloaded, a VIP moved by keepalived: what is broken or lost
 	@mkdir -p $(BUILD)/bench
 	@tests/bench/ops $(BUILD) $(BUILD)/bench/ops.json
 bench-packages: $(BUILD)/.deps-check deb $(LIBTOOLS) ## the Debian packages: lintian, their life under systemd, how exposed the services are
 	@mkdir -p $(BUILD)/bench
 	@tests/bench/packages $(BUILD) $(BUILD)/bench/packages.json
-bench-pair: $(BUILD)/.deps-check all $(LIBTOOLS) ## two balancers and keepalived: what a VIP that moves costs, ten times in each direction
-	@mkdir -p $(BUILD)/bench
-	@tests/bench/pair $(BUILD) $(BUILD)/bench/pair.json
 bench-faults: all $(LIBTOOLS) ## every way to fail: verdict, time, who fell with it; QUICK=1: few trials, 3 minutes
 	@mkdir -p $(BUILD)/bench
 	@tests/bench/faults $(BUILD) $(BUILD)/bench/faults.json $(if $(QUICK),--quick)

@@ -157,3 +157,11 @@ def move(pair, name, n_streams, n_each):
             "without_service_ms_max": max(gaps), "vrrp_floor_ms": mine[0]["vrrp_floor_ms"]}
     swarm.end()
     return seen
+
+
+SCENES = [*MOVES, "busy"]
+
+
+def play(pair, name, n_streams, times=None):
+    """times: moves in each direction; of `busy`, minutes."""
+    return stay(pair, n_streams, 60 * (times or 1)) if name == "busy" else move(pair, name, n_streams, times or 10)
