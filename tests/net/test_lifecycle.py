@@ -226,6 +226,33 @@ def test_controller_that_is_killed_at_any_moment_breaks_nothing(cluster, life):
     wait_for(lambda: all(b["live"] == 0 and b["detours"] == 0 for b in cluster.shunt("backend", "show")), "no flow to be counted", 20)
 
 
+STEPS = range(1, 26, 2)  # calls of bpf() in a reload that moves slots, and a few that look at the link
+
+
+def test_controller_that_is_killed_between_any_two_steps_of_a_reload_finishes_it_in_its_next_life(cluster, life):
+    slots = [1021, 2039, 2039, 509]
+    life(config(cluster))
+    load = cluster.start_load(80)
+    wait_for(lambda: all(b["live"] for b in cluster.shunt("backend", "show")), "streams on all")
+    for i, step in enumerate(STEPS):
+        text = config(cluster, gpu1=f", weight: {20 + 180 * (i % 2)}", slots=slots[i % 4])
+        cluster.write("shunt.yaml", text)
+        killer = cluster.balancer.start("killer", "strace", "-p", cluster.shuntd.pid, "-o", "/dev/null", "-e", "trace=bpf", "-e",
+                                        f"inject=bpf:signal=KILL:when={step}")
+        wait_for(lambda: "attached" in cluster.log("killer"), "strace")
+        deed = cluster.balancer.start("deed", *cluster.shunt_argv("config", "reload"))
+        cluster.shuntd.wait(10)
+        deed.wait(10)
+        killer.wait(10)
+        assert not any(r["error"] for r in cluster.ask(VIP4, 3)), f"after step {step}"
+        life(text)
+        assert fallen(cluster) == []
+        wait_for(lambda: "changes" in cluster.shunt_text("-j", "config", "reload", check=False), "no flow to be led over any more")
+        shares = {s["backend"]: s["owner"] for s in cluster.shunt("slot", "show")}
+        assert sum(shares.values()) == slots[i % 4] and (shares["gpu1"] > shares["gpu2"]) == bool(i % 2)
+    assert unbroken(cluster, load) == set(NAMES)
+
+
 def test_controller_that_is_killed_at_any_moment_of_its_start_leaves_what_served(cluster, life):
     chance = random.Random(2)
     life(config(cluster))

@@ -742,6 +742,13 @@ int backend_join(struct shuntd *s, struct backend_run *b)
 	return 0;
 }
 
+static void cold_begin(struct shuntd *s, struct backend_run *b)
+{
+	if (b->rtt_ns < BACKENDS_COLD_NS)
+		b->rtt_ns = BACKENDS_COLD_NS;
+	__atomic_store_n(&dataplane_sessions(s->dataplane)[b->id].grace_ns, b->rtt_ns, __ATOMIC_SEQ_CST);
+}
+
 int backend_resume(struct shuntd *s, struct backend_run *b)
 {
 	const struct session *session = &dataplane_sessions(s->dataplane)[b->id];
@@ -754,6 +761,7 @@ int backend_resume(struct shuntd *s, struct backend_run *b)
 		return backend_join(s, b);
 	if (!session->discriminator || session->kind != session_kind_of(b->conf.check.type))
 		err = backend_ask_anew(s, b);
+	cold_begin(s, b);
 	if (b->draining)
 		word_swap(s, b, BACKEND_UP, BACKEND_WORD(BACKEND_DRAINING, b->draining));
 	else
@@ -802,6 +810,7 @@ static void backend_assume_up(struct shuntd *s, struct backend_run *b)
 {
 	word_swap(s, b, BACKEND_DOWN, BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING));
 	admission_rise(&b->admission, b->since_ns);
+	cold_begin(s, b);
 }
 
 int backends_open(struct shuntd *s, bool assume_up, const char **why)

@@ -12,6 +12,12 @@
 /* How often backends_run() wants to be called, ns: admission and reconciliation need no more. */
 #define BACKENDS_PERIOD_NS 10000000ULL
 
+/*
+ * Who is up when a run begins is judged from its first round on, which is a cold one: caches, pages, neighbours. So each is
+ * taken for this far away at first; that fades as its answers come (grace_follow()), in a quarter of a second. Chosen.
+ */
+#define BACKENDS_COLD_NS 2500000ULL
+
 /* A session and a record for a backend that was added: it joins. The prober is told by whoever calls. 0 or -errno. */
 int backend_join(struct shuntd *shuntd, struct backend_run *backend);
 
