@@ -129,10 +129,13 @@ int key_file_read(struct probe_keys *keys, const char *path, char *why, size_t w
 	/* Not blocking: a FIFO in its place must not stop us. */
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK), err = 0;
 
-	if (fd < 0 || fstat(fd, &st))
+	if (fd < 0)
 		err = -errno;
-	else
+	/* Of a file that may not be read the owner still says why. */
+	if (!(fd < 0 ? stat(path, &st) : fstat(fd, &st)))
 		fault = file_fault(&st);
+	else if (!err)
+		err = -errno;
 	while (!err && !fault && n && length < sizeof(text)) {
 		n = read(fd, text + length, sizeof(text) - length);
 		err = n < 0 ? -errno : 0;
