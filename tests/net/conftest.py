@@ -2,6 +2,7 @@
 """What the network tests share: the real daemons on hosts of their own. A failing test prints the counters and the logs."""
 import os
 import pathlib
+import signal
 import sys
 
 import pytest
@@ -12,6 +13,8 @@ from cluster import Cluster  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("SHUNT_BUILD", ROOT / "build"))
 LOG_BYTES = 3000  # of each log's end, printed when a test fails
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would what it starts
 
 
 @pytest.fixture(scope="module")
