@@ -38,18 +38,6 @@ static const char *pin_name(const struct place *p, char name[PIN_NAME_MAX])
 	return name;
 }
 
-/* The interface that a link is at. 0: none any more. */
-static unsigned link_ifindex(int link, __u32 *program)
-{
-	struct bpf_link_info info = { 0 };
-	__u32 length = sizeof(info);
-
-	if (bpf_obj_get_info_by_fd(link, &info, &length) || info.type != BPF_LINK_TYPE_XDP)
-		return 0;
-	*program = info.prog_id;
-	return info.xdp.ifindex;
-}
-
 /* Who is there, since we can't be: `p->why`. The program's name is for those with CAP_SYS_ADMIN, which an agent has no use for. */
 static void occupant_tell(struct place *p)
 {
@@ -102,7 +90,7 @@ static void place_find(struct place *p, const struct pins *pins)
 	link = p->ifindex ? pins_get(pins, pin_name(p, name)) : -1;
 	if (link < 0)
 		return;
-	if (link_ifindex(link, &linked) == p->ifindex && !bpf_xdp_query_id((int)p->ifindex, 0, &here) &&
+	if (pins_link_ifindex(link, &linked) == p->ifindex && !bpf_xdp_query_id((int)p->ifindex, 0, &here) &&
 	    linked == here) {
 		p->link = link;
 		p->found = true;
@@ -184,7 +172,7 @@ void attach_run(struct attach *a, uint64_t now_ns)
 	for (size_t i = 0; i < a->n; i++) {
 		struct place *p = &a->places[i];
 
-		if (p->link >= 0 && !link_ifindex(p->link, &program))
+		if (p->link >= 0 && !pins_link_ifindex(p->link, &program))
 			place_lose(p, a->pins);
 		else if (p->link >= 0 || !retry)
 			continue;

@@ -259,3 +259,14 @@ void pins_close(struct pins *p)
 	rmdir(p->directory);
 	pins_leave(p);
 }
+
+unsigned pins_link_ifindex(int link, uint32_t *program)
+{
+	struct bpf_link_info info = { 0 };
+	__u32 length = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(link, &info, &length) || info.type != BPF_LINK_TYPE_XDP)
+		return 0;
+	*program = info.prog_id;
+	return info.xdp.ifindex;
+}

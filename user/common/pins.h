@@ -74,4 +74,7 @@ void pins_close(struct pins *p); /* remove our own, and the directory if nothing
 /* The greatest RUN below `below` that something of this name is pinned with; 0: none. */
 uint32_t pins_newest(const struct pins *p, const char *name, uint32_t below);
 
+/* The interface that an XDP link is at, and its program's number. 0: none any more. */
+unsigned pins_link_ifindex(int link, uint32_t *program);
+
 #endif

@@ -408,18 +408,6 @@ void dataplane_close(struct dataplane *dp, enum dataplane_end end)
 
 /* ---- interfaces ---- */
 
-/* The interface that a link is at, and its program's number. 0: none any more. */
-static unsigned link_ifindex(int link, __u32 *program)
-{
-	struct bpf_link_info info = { 0 };
-	__u32 length = sizeof(info);
-
-	if (bpf_obj_get_info_by_fd(link, &info, &length) || info.type != BPF_LINK_TYPE_XDP)
-		return 0;
-	*program = info.prog_id;
-	return info.xdp.ifindex;
-}
-
 /* The link of an earlier run, if it is pinned and still in force here, and not in another network namespace; or -1. */
 static int link_find(const struct dataplane *dp, unsigned ifindex, const char **mode)
 {
@@ -432,7 +420,7 @@ static int link_find(const struct dataplane *dp, unsigned ifindex, const char **
 	link = pins_get(dp->pins, name);
 	if (link < 0)
 		return -1;
-	if (link_ifindex(link, &linked) == ifindex && !bpf_xdp_query((int)ifindex, 0, &query) &&
+	if (pins_link_ifindex(link, &linked) == ifindex && !bpf_xdp_query((int)ifindex, 0, &query) &&
 	    linked == query.prog_id) {
 		*mode = query.attach_mode == XDP_ATTACHED_SKB ? "generic" : "native";
 		return link;
@@ -484,7 +472,7 @@ int dataplane_attach(struct dataplane *dp, unsigned ifindex, const char **mode, 
 	__u32 program;
 
 	for (size_t i = dp->n_links; i--;) /* those that were lost */
-		if (!link_ifindex(dp->links[i].fd, &program))
+		if (!pins_link_ifindex(dp->links[i].fd, &program))
 			dataplane_detach(dp, dp->links[i].ifindex);
 	link = &dp->links[dp->n_links];
 	if (dp->n_links == SHUNT_MAX_INTERFACES) {
@@ -552,7 +540,7 @@ bool dataplane_attached(const struct dataplane *dp, unsigned ifindex)
 
 	for (size_t i = 0; i < dp->n_links; i++)
 		if (dp->links[i].ifindex == ifindex)
-			return link_ifindex(dp->links[i].fd, &program) == ifindex;
+			return pins_link_ifindex(dp->links[i].fd, &program) == ifindex;
 	return false;
 }
 
