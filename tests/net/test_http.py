@@ -322,7 +322,7 @@ def test_the_page_takes_no_name_for_html(started, browser):
 
 class Pests:
     def __init__(self, cluster, source, kind, n):
-        self.process = cluster.balancer.start(f"pest-{kind}", PYTHON, LIB / "http_pest.py", source, PORT, kind, n,
+        self.process = cluster.balancer.start(f"pest-{kind}", PYTHON, LIB / "pest.py", source, PORT, kind, n,
                                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self.process.stdout.readline() == b"ready\n"
 
