@@ -4,6 +4,7 @@ import copy
 import json
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 
@@ -134,6 +135,12 @@ class Cluster(Topology):
         """Its exit status; None if none runs."""
         process, self.shuntd = self.shuntd, None
         return stop(process) if process else None
+
+    def forget(self):
+        """End the controller, and what it left in the kernel."""
+        self.stop_shuntd()
+        shutil.rmtree(self.pin, ignore_errors=True)
+        wait_for(lambda: "xdp" not in self.balancer.run("ip", "link", "show", "eth0"), "eth0 without a program")
 
     def shunt_argv(self, *argv):
         return [self.build / "shunt", "-s", self.socket, *argv]

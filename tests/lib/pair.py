@@ -118,12 +118,6 @@ class Pair(Crowd):
         wait_for(lambda: self.sides[0].holds() != self.sides[1].holds(), "one to have the VIP alone")
         return self.sides[0] if self.sides[0].holds() else self.sides[1]
 
-    def forget(self):
-        """End the controller, and what it left in the kernel."""
-        self.stop_shuntd()
-        shutil.rmtree(self.pin, ignore_errors=True)
-        wait_for(lambda: "xdp" not in self.balancer.run("ip", "link", "show", "eth0"), "eth0 without a program")
-
     def vrrp(self, name):
         """What keepalived said last of an instance or a group."""
         return next((i["state"] for i in self.stats()["vrrp"] if i["name"] == name), None)

@@ -83,6 +83,21 @@ def test_sessions_with_frr_and_bird_come_up_over_ipv4_and_ipv6(cluster, peers, r
     assert downs(cluster, begun_ns) == []
 
 
+def test_who_is_up_stays_so_when_the_controller_is_killed_or_restarted(cluster, shuntd, peers):
+    pinned = config(cluster, *peers, pin=cluster.pin)
+    shuntd(pinned, *peers)
+    begun_ns = time.monotonic_ns()
+    try:
+        for end in (cluster.kill_shuntd, cluster.stop_shuntd):
+            end()
+            shuntd(pinned, *peers)
+            wait_heard(cluster, peers, 50)
+            assert cluster.events(object="shuntd", what="took over")
+        assert {e["why"] for e in cluster.events(begun_ns, object="backend")} == {"it served already"}
+    finally:
+        cluster.forget()
+
+
 @pytest.mark.parametrize("name", ["gpu1", "gpu2", "gpu3"])
 def test_a_peer_whose_plug_is_pulled_is_silent_and_comes_back(cluster, peers, real, name):
     fault_ns = cluster.plug.unplug(name)

@@ -71,6 +71,22 @@ def wait_answers(cluster, names=NAMES, n=3):
 
 
 @pytest.mark.parametrize("check", [config.__defaults__[0], HTTP], ids=["tcp", "http"])
+def test_who_is_up_stays_so_when_the_controller_is_killed_or_restarted(cluster, shuntd, victims, check):
+    pinned = config(cluster, check, pin=cluster.pin)
+    shuntd(pinned)
+    begun_ns = time.monotonic_ns()
+    try:
+        for end in (cluster.kill_shuntd, cluster.stop_shuntd):
+            end()
+            shuntd(pinned)
+            wait_answers(cluster)
+            assert cluster.events(object="shuntd", what="took over")
+        assert {e["why"] for e in cluster.events(begun_ns, object="backend")} == {"it served already"}
+    finally:
+        cluster.forget()
+
+
+@pytest.mark.parametrize("check", [config.__defaults__[0], HTTP], ids=["tcp", "http"])
 def test_a_backend_on_whose_port_nobody_listens_is_dead_until_somebody_does(cluster, shuntd, victims, check):
     shuntd(config(cluster, check))
     begun_ns = time.monotonic_ns()

@@ -173,3 +173,16 @@ def test_host_behind_a_gateway_cannot_be_echoed(cluster, begin):
         assert probe(cluster, "gpu1")["rounds_asked"] == 0
     finally:
         cluster.balancer.ip("route del 10.0.9.0/24")
+
+
+def test_who_is_up_stays_so_when_the_controller_is_killed_or_restarted(cluster, begin):
+    begun_ns = begin(pin=cluster.pin)
+    try:
+        for end in (cluster.kill_shuntd, cluster.stop_shuntd):
+            end()
+            begin(pin=cluster.pin)
+            wait_answers(cluster, "gpu1", 100)
+            assert cluster.events(object="shuntd", what="took over")
+        assert downs(cluster, begun_ns) == []
+    finally:
+        cluster.forget()

@@ -83,6 +83,40 @@ def test_it_moves_when_the_host_dies_and_again_when_the_other_one_does(master, s
         wait_for(lambda: says(side) == "0\n", "who returned to be fit")
 
 
+def test_connections_with_detours_move_with_it_to_the_peer_and_back(cluster):
+    """They are not where the table would lead them: without what its peer told it the standby would break them."""
+    key = cluster.write_keys("peer.key", "000102030405060708090a0b0c0d0e0f")
+
+    def config(side):
+        return side.pair_config(f"peer: {{address: {side.other.balancer.ipv4}, local: {side.balancer.ipv4}, key_file: {key}}}\n")
+
+    def told(side):
+        return side.shunt("peer", "show")[0]["state"] == "in sync" and side.shunt("flow", "count")["total"]["detours"] == 30
+
+    for side in cluster.sides:
+        side.forget()
+    master = cluster.start_all(config, quick)
+    swarm = cluster.swarm()
+    master.shunt("backend", "drain", "gpu2")
+    away = swarm.echo(cluster.take_sources(30, home="gpu2"), 200).wait_open()
+    master.shunt("backend", "undrain", "gpu2")
+    at_home = swarm.echo(cluster.take_sources(30, home="gpu2"), 200).wait_open()
+    for side in (master, master.other):
+        wait_for(lambda: told(side.other), "the standby to have been told")
+        cluster.plug.unplug(side.balancer.name)
+        wait_for(side.other.holds, "the standby to take over")
+        for group in (away, at_home):
+            group.wait_exchange(3)
+            assert group.broken() == 0
+        cluster.plug.plug(side.balancer.name)
+        side.other.wait_holds()
+        wait_for(lambda: says(side) == "0\n", "who returned to be fit")
+    assert {s.backend for s in at_home.report()} == {"gpu2"} and "gpu2" not in {s.backend for s in away.report()}
+    swarm.end()
+    for side in cluster.sides:
+        side.stop_shuntd()
+
+
 def test_who_hears_nobody_gives_it_away(master, streams):
     """All it sends is lost, and what comes for the VIP is not: nobody else would notice."""
     for b in master.backends:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """What is kept of what happened: a record of each failover, over restarts, and with a full disk."""
 import json
-import shutil
 import signal
 
 import pytest
@@ -132,9 +131,7 @@ def test_whoever_is_taken_over_is_known_to_serve_and_no_failover_is_lost(cluster
         assert (backends["gpu2"]["failures"], backends["gpu1"]["failures"], pool["down_us"]) == (1, 0, 0)
         assert pool["availability_percent"] == 100 and pool["unknown_us"] > 0
     finally:
-        cluster.stop_shuntd()
-        shutil.rmtree(cluster.pin, ignore_errors=True)
-        wait_for(lambda: "xdp" not in cluster.balancer.run("ip", "link", "show", "eth0"), "eth0 without a program")
+        cluster.forget()
 
 
 def test_a_full_disk_harms_nothing_else_and_is_made_up_for(cluster, shuntd, config, state):

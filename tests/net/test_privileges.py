@@ -36,9 +36,7 @@ def shuntd(cluster):
         return process
     yield start
     cluster.plug.plug(*[h.name for h in cluster.hosts])
-    cluster.stop_shuntd()
-    shutil.rmtree(cluster.pin, ignore_errors=True)
-    wait_for(lambda: not attached(cluster, "eth0"), "the balancer to be let go")
+    cluster.forget()
 
 
 def privileges(process):

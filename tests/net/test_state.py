@@ -3,7 +3,6 @@
 import contextlib
 import datetime
 import json
-import shutil
 import signal
 import subprocess
 import time
@@ -36,9 +35,7 @@ def start(cluster, directory):
         cluster.start_shuntd(text.replace("state: none", f"state: {directory}"))
         return since_ns
     yield begin
-    cluster.stop_shuntd()
-    shutil.rmtree(cluster.pin, ignore_errors=True)
-    wait_for(lambda: "xdp" not in cluster.balancer.run("ip", "link", "show", "eth0"), "eth0 without a program")
+    cluster.forget()
 
 
 def kept(directory):
