@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """A Cluster with thousands of real TCP connections through it (swarm.c, server.c), each of which can be asked about."""
+import signal
 import collections
 import ipaddress
 import itertools
@@ -160,13 +161,15 @@ class Crowd(Cluster):
             wait_for(lambda: VIP4 in b.run("ip", "addr", "show", "dev", "lo"), f"agent of {b.name}")
 
     def power_off(self, name):
-        """Unplug a backend, which forgets its connections; the time just before."""
+        """Unplug a backend, which does nothing from then on; the time just before."""
         fault_ns = self.plug.unplug(name)
-        stop(self.servers[name])
+        self.servers[name].send_signal(signal.SIGSTOP)
         return fault_ns
 
     def power_on(self, name):
-        """Plug it in with its service running, and wait until it is up; the event."""
+        """Plug it in with its service running and all connections forgotten, and wait until it is up; the event."""
+        self.servers[name].kill()
+        self.servers[name].wait()
         self.servers[name] = self.start_server(next(b for b in self.backends if b.name == name))
         at_ns = self.plug.plug(name)
         return wait_for(lambda: self.events(at_ns, object="backend", name=name, what="up"), f"{name} back up", 15)[0]

@@ -535,11 +535,11 @@ static void tell_begin_pass(struct tell *t, unsigned pass, uint64_t due_ns)
 }
 
 /* Where the window is full, let others have the processor: what is waited for may be in their hands. */
-static void wait_a_little(const struct journal *j)
+static void wait_a_little(struct journal *j)
 {
 	const struct timespec nap = { .tv_nsec = WINDOW_SLEEP_NS };
 
-	if (j->window.n == WINDOW)
+	if (!window_is_open(j, now_ns()))
 		clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
 }
 
@@ -859,8 +859,6 @@ int journal_insert(struct journal *j, const struct peer_flow *flow, uint32_t *en
 	f->isn = flow->isn;
 	f->vip = flow->vip;
 	f->ingress_ifindex = 0;
-	memset(f->peer_mac, 0, sizeof(f->peer_mac));
-	memset(f->own_mac, 0, sizeof(f->own_mac));
 	f->challenged = 0;
 	word = word_of_copy(j, f, flow);
 	if (!word_swap(j, f, 0, word))
