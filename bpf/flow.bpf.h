@@ -157,18 +157,12 @@ static __always_inline struct flow *flow_take(__u32 *entry)
 static __always_inline void flow_fill(struct flow *f, const struct packet *p, const struct flow_job *job, __u32 vip,
 				      __u32 isn, __u64 now_ns)
 {
-	const struct ethhdr *eth = packet_at(p, 0, sizeof(*eth));
-
 	flow_key_copy(&f->key, &job->key);
 	f->opened_ns = now_ns;
 	f->seen_ns = now_ns;
 	f->isn = isn;
 	f->vip = vip;
 	f->ingress_ifindex = p->ctx->ingress_ifindex;
-	if (eth) {
-		mac_copy(f->peer_mac, eth->h_source);
-		mac_copy(f->own_mac, eth->h_dest);
-	}
 }
 
 /* Keep the frame of a SYN, so that it can walk again. The time says whether the rest is whole. */

@@ -165,8 +165,10 @@ static __always_inline enum reason heartbeat_receive(struct packet *p)
 	if (round <= answered)
 		return REASON_PROBE_OLD;
 	if (is_echo ? tag_of(&keys->echo, probe) != probe->trailer.tag
-		    : keys->n && tag_signer(keys, probe) == TAG_FORGED)
+		    : keys->n && tag_signer(keys, probe) == TAG_FORGED) {
+		s->forged++; /* not atomic: a hint */
 		return REASON_PROBE_FORGED;
+	}
 	if (__sync_val_compare_and_swap(&s->answered_round, answered, round) != answered)
 		return REASON_PROBE_OLD; /* another CPU has its twin, or one of a later round */
 

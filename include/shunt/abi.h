@@ -11,7 +11,7 @@
 #include <linux/types.h>
 
 /* Bumped whenever a size, an offset or a meaning below changes. */
-#define SHUNT_ABI_VERSION 2
+#define SHUNT_ABI_VERSION 3
 
 /* Capacities, chosen: the maps are preallocated, so these are memory (see tests/packet for the totals). */
 #define SHUNT_MAX_VIPS 1024 /* entries of map `vip_stats` */
@@ -216,11 +216,9 @@ struct flow {
 	__u32 isn; /* client's initial sequence number, host order */
 	__u32 vip; /* id */
 	__u32 ingress_ifindex; /* where its SYN came in */
-	__u8 peer_mac[6]; /* who brought it: where answers to the client go */
-	__u8 own_mac[6]; /* whom it was addressed to */
 	__u32 challenged; /* FLOW_CHALLENGED(): what shuntd sent the client so that it speaks; written by shuntd alone */
 };
-SHUNT_ASSERT_SIZE(struct flow, 96);
+SHUNT_ASSERT_SIZE(struct flow, 80);
 
 /* How many challenges (up to 15), and when the newest: CLOCK_MONOTONIC in 1/16 s, the low 28 bits of it. */
 #define FLOW_CHALLENGED(n, at_ns) ((__u32)(n) | (__u32)((at_ns) / 62500000U) << 4)
@@ -337,7 +335,8 @@ struct session {
 	__u32 too_late; /* answers to rounds that are no longer in detector.rounds, or that say so; wraps */
 	/* written by the heartbeat receiver where rounds get lost */
 	__u32 loss; /* share of the rounds asked that was not answered though a later one was: LOSS_ONE is all; smoothed */
-	__u32 pad1[15];
+	__u32 forged; /* answers to a round asked whose tag was made with none of the keys; wraps */
+	__u32 pad1[14];
 	/* written by the prober */
 	__u64 asked; /* bit r % SHUNT_ROUNDS: round r was really sent to this backend; the newest SHUNT_ROUNDS rounds */
 	__u64 asked_count;

@@ -126,9 +126,14 @@ def test_backend_whose_agent_alone_gets_another_key_is_silent_until_it_has_the_r
 def test_answers_of_an_agent_without_a_key_are_forged_ones_to_a_balancer_with_one(keys):
     keys.begin([ONE], [], [ONE], [ONE])
     keys.cluster.wait_states(gpu2="up", gpu3="up")
-    wait_for(lambda: keys.cluster.reasons()["PROBE_FORGED"] > 3, "answers without a tag")
-    assert (keys.cluster.states()["gpu1"], keys.asked("gpu1")) == ("down", 0)
+    said = wait_for(lambda: keys.cluster.events(keys.begun_ns, object="backend", name="gpu1"), "the event")
+    assert [e["what"] for e in said if e["what"] != "resolved"] == ["answers bear no tag of ours"]
+    assert (keys.cluster.states()["gpu1"], keys.asked("gpu1")) == ("down", 0) and keys.asked("gpu1", "forged") >= 16
     assert "tags" not in keys.status("gpu1")
+    assert stop(keys.agents["gpu1"]) == 0
+    keys.agent(keys.cluster.backends[0], ONE)
+    keys.cluster.wait_states()
+    wait_for(lambda: keys.cluster.events(keys.begun_ns, name="gpu1", what="answers bear our tag"), "the end of it")
 
 
 def test_balancer_without_a_key_is_refused_by_an_agent_with_one(keys):

@@ -306,8 +306,6 @@ static void a_syn_is_recorded_whole(void **state)
 		assert_int_equal(f->isn, ISN_OTHER);
 		assert_int_equal(f->vip, POOL_FLOWS);
 		assert_int_equal(f->ingress_ifindex, 1);
-		assert_memory_equal(f->peer_mac, mac_client, MAC_BYTES);
-		assert_memory_equal(f->own_mac, mac_balancer, MAC_BYTES);
 		assert_true(f->opened_ns >= begin && f->opened_ns <= now_ns());
 		assert_int_equal(f->seen_ns, f->opened_ns);
 		assert_int_equal(world_live(OWNER), 1);

@@ -220,6 +220,7 @@ static void row_test(void **state)
 		assert_frame(&got.frame, &in);
 	if (reason != REASON_PROBE_ANSWER) {
 		before.too_late += row->round == ROUND_NOW - SHUNT_ROUNDS;
+		before.forged += reason == REASON_PROBE_FORGED;
 		assert_memory_equal(s, &before, sizeof(before));
 		assert_memory_equal(world_round_trips(), &trips, sizeof(trips));
 		return;

@@ -80,6 +80,7 @@ static const struct {
 	{ "probes widened", LOG_WARNING },
 	{ "journal fills", LOG_WARNING },
 	{ "answers come too late", LOG_WARNING },
+	{ "answers bear no tag of ours", LOG_WARNING },
 	{ "agent of another version", LOG_WARNING },
 	{ "agent's word is old", LOG_WARNING },
 	{ "resolved", LOG_INFO },

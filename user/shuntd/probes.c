@@ -72,26 +72,39 @@ static void age_follow(struct shuntd *s, struct backend_run *b, const struct ses
 		   age_us == PROBE_AGE_UNKNOWN ? NULL : json_pack("{s:i}", "agent_age_ms", (int)(age_us / 1000)));
 }
 
-/* A round trip longer than the rounds that are remembered looks like silence: it is named. */
-static void too_late_follow(struct shuntd *s, struct backend_run *b, const struct session *session)
+/* A backend of which only answers come that count for nothing looks like a silent one: what is wrong is named. */
+static void useless_follow(struct shuntd *s, struct backend_run *b, const struct session *session)
 {
 	uint64_t answers = __atomic_load_n(&session->answers, __ATOMIC_RELAXED);
-	uint32_t too_late = __atomic_load_n(&session->too_late, __ATOMIC_RELAXED);
-	bool in_time = answers != b->answers_seen;
+	uint32_t too_late = __atomic_load_n(&session->too_late, __ATOMIC_RELAXED) - b->too_late.seen;
+	uint32_t forged = __atomic_load_n(&session->forged, __ATOMIC_RELAXED) - b->forged.seen;
 	char interval[DURATION_TEXT_MAX];
 
-	if (!in_time && (b->is_too_late || too_late - b->too_late_seen < PROBES_TOO_LATE))
+	if (answers != b->answers_seen) {
+		if (b->too_late.only)
+			ledger_add(s->ledger, 0, "backend", b->conf.name, "answers come in time", NULL, NULL);
+		if (b->forged.only)
+			ledger_add(s->ledger, 0, "backend", b->conf.name, "answers bear our tag", NULL, NULL);
+		b->answers_seen = answers;
+		b->too_late.only = b->forged.only = false;
+		b->too_late.seen += too_late;
+		b->forged.seen += forged;
 		return;
-	if (!in_time || b->is_too_late)
-		ledger_add(s->ledger, 0, "backend", b->conf.name,
-			   in_time ? "answers come in time" : "answers come too late",
-			   in_time ? NULL : "a round trip is longer than 64 rounds: probe.interval is too short for it",
+	}
+	if (!b->too_late.only && too_late >= PROBES_USELESS) {
+		b->too_late.only = true;
+		ledger_add(s->ledger, 0, "backend", b->conf.name, "answers come too late",
+			   "a round trip is longer than 64 rounds: probe.interval is too short for it",
 			   json_pack("{s:s, s:i}", "interval",
 				     duration_format(s->pace.interval_ns, interval, sizeof(interval)), "too_late",
-				     (int)(too_late - b->too_late_seen)));
-	b->is_too_late = !in_time;
-	b->answers_seen = answers;
-	b->too_late_seen = too_late;
+				     (int)too_late));
+	}
+	if (!b->forged.only && forged >= PROBES_USELESS) {
+		b->forged.only = true;
+		ledger_add(s->ledger, 0, "backend", b->conf.name, "answers bear no tag of ours",
+			   "its agent has no key_file, or somebody else answers for it",
+			   json_pack("{s:i}", "forged", (int)forged));
+	}
 }
 
 void probes_run(struct shuntd *s)
@@ -106,7 +119,7 @@ void probes_run(struct shuntd *s)
 		const struct session *session = &dataplane_sessions(s->dataplane)[b->id];
 
 		windows_follow(s, b, now_ns);
-		too_late_follow(s, b, session);
+		useless_follow(s, b, session);
 		if (session->kind != SESSION_HEARTBEAT || !__atomic_load_n(&session->answers, __ATOMIC_RELAXED))
 			continue;
 		version_follow(s, b, session);

@@ -10,7 +10,7 @@
 
 #define PROBES_WINDOW_NS 10000000000ULL /* "lately" is this to twice as long; chosen */
 #define PROBES_OLD_US 5000000U /* an agent's word is old from here on: it turns several times a second; chosen */
-#define PROBES_TOO_LATE 16 /* answers that come too late, and none in time: it is too far away; chosen */
+#define PROBES_USELESS 16 /* answers that come too late or bear no tag of ours, and none that counts; chosen */
 
 /* Periodic: follows the windows, tells of agents that changed. */
 void probes_run(struct shuntd *shuntd);

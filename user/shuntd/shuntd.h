@@ -75,9 +75,11 @@ struct backend_run {
 	struct probe_window windows[2]; /* [0]: 10 to 20 s ago, what "lately" is counted from; [1]: up to 10 s ago */
 	uint64_t trips_before[ROUND_TRIP_BUCKETS]; /* round trips counted until windows[1] began */
 	uint32_t agent_version; /* that the ledger knows of; 0: none */
-	uint64_t answers_seen; /* its answers at the newest look, and of those that came too late how many till then */
-	uint32_t too_late_seen;
-	bool is_too_late; /* all its answers come too late, and the ledger says so */
+	uint64_t answers_seen; /* its answers at the newest look */
+	struct { /* answers that count for nothing */
+		uint32_t seen; /* how many, when one last counted */
+		bool only; /* all that come are such, and the ledger says so */
+	} too_late, forged;
 	bool agent_is_old; /* its agent's word is old, and the ledger says so */
 	bool kept; /* its engine is not ready, and it serves all the same: the ledger says so */
 	struct { /* what operators said of it, here or at the peer: peer.c */
