@@ -69,15 +69,17 @@ static int tick_judge(__u32 i, struct tick_round *t)
 	struct session *s = bpf_map_lookup_elem(&sessions, &id);
 	struct detector *d = bpf_map_lookup_elem(&detector, &zero);
 	struct backend *b = bpf_map_lookup_elem(&backends, &id);
+	struct backend_flows *flows_of = bpf_map_lookup_elem(&backend_flows, &id);
 	struct silence why = {};
 
-	if (!s || !d || !b)
+	if (!s || !d || !b || !flows_of)
 		return 1;
 	word = *(volatile __u32 *)&b->word;
 	if (!s->discriminator || !word_is_judged(word))
 		return 0;
 	switch (silence_judge(s, d, &t->witnesses, id, t->now_ns, &why)) {
 	case SILENCE_CONVICTED:
+		flows_of->doubted_until_ns = t->now_ns + d->doubt_ns; /* first: packets see the word */
 		if (__sync_val_compare_and_swap(&b->word, word, BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT)) == word)
 			event_send(EVENT_SILENT, id, s, &why);
 		break;

@@ -304,11 +304,6 @@ static __always_inline __u32 owner_before(const struct vip *vip, const struct fl
 	return slot ? slot->owner : 0;
 }
 
-static __always_inline int state_serves(__u32 state)
-{
-	return state == BACKEND_UP || state == BACKEND_DRAINING;
-}
-
 /* Mark what a client's segment says of its flow, which is no copy then; *word becomes what the entry holds then, 0 if it was given back. */
 static __always_inline void flow_mark(struct flow *f, __u64 *word, __u8 tcp_flags)
 {
@@ -377,16 +372,16 @@ __noinline int flow_follow(struct xdp_md *ctx, struct vip *vip)
 	}
 	if (found.flow) {
 		id = FLOW_WORD_BACKEND(found.word);
-		if (!(FLOW_WORD_FLAGS(found.word) & FLOW_RESET) && state_serves(backend_state_of(id)))
+		if (!(FLOW_WORD_FLAGS(found.word) & FLOW_RESET) && backend_keeps_flows(id))
 			return id;
 		return orphan(ctx, vip, job, found.flow, found.word);
 	}
 	if (vip->flags & VIP_MIGRATING) {
 		id = owner_before(vip, job);
-		if (id && state_serves(backend_state_of(id)))
+		if (id && backend_keeps_flows(id))
 			return id;
 	}
-	if (state_serves(backend_state_of(job->owner)))
+	if (backend_keeps_flows(job->owner))
 		return job->owner;
 	return orphan(ctx, vip, job, NULL, 0);
 }

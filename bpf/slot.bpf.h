@@ -50,6 +50,27 @@ static __always_inline __u32 backend_state_of(__u32 id)
 	return b ? backend_state(b) : BACKEND_UNUSED;
 }
 
+/*
+ * Does it keep the flows that it has? Who was found silent does for a while, in case its answers are only late: new flows go to
+ * others already, but to end one is final.
+ */
+static __always_inline int backend_keeps_flows(__u32 id)
+{
+	struct backend *b = bpf_map_lookup_elem(&backends, &id);
+	struct backend_flows *flows_of;
+	__u32 word;
+
+	if (!b)
+		return 0;
+	word = *(const volatile __u32 *)&b->word;
+	if (BACKEND_WORD_STATE(word) == BACKEND_UP || BACKEND_WORD_STATE(word) == BACKEND_DRAINING)
+		return 1;
+	if (word != BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT))
+		return 0;
+	flows_of = bpf_map_lookup_elem(&backend_flows, &id);
+	return flows_of && bpf_ktime_get_ns() < *(volatile __u64 *)&flows_of->doubted_until_ns;
+}
+
 /* Owner and heir of a slot of a table; NULL: the table is shorter. */
 static __always_inline const struct slot *slot_look_up(void *table, __u32 slot)
 {

@@ -29,13 +29,14 @@
  *   backend undrain the same                          args {"name"}
  *   backend set   {name,weight,configured_weight,text}               args {"name","weight":N}; 0: the configured one
  *   probe show    [{backend,pool,address,check,interval_us,configured_interval_us,state,verdict,since_ns,evidence,hold_us,
- *                   hold_left_us,rounds_asked,answers,too_late,forged,loss_permille,rounds_to_convict,rtt_us,last_answer_us,
+ *                   hold_left_us,rounds_asked,answers,too_late,forged,late,loss_permille,rounds_to_convict,rtt_us,last_answer_us,
  *                   window_us,window_asked,window_answers,window_loss_permille,rtt_p50_us,rtt_p99_us,engine,full,in_flight,queued,
  *                   agent_age_us,agent_version}]      args {"name"} of the backend
  *                   check: {type,text}; text: how a check that is not by probes stands, for people, else "";
  *                   interval_us: in force for heartbeats and echoes;
  *                   evidence: that of the event of its newest verdict; hold_us, hold_left_us: as of `backend show`;
- *                   too_late: answers after 64 rounds; forged: without a tag of ours; neither counts for anything;
+ *                   too_late: answers after 64 rounds; forged: without a tag of ours; neither counts for anything; late: how
+ *                   often it was found silent, and answered before its connections were given up;
  *                   rounds_to_convict: unanswered in a row, more than the multiplier where rounds get lost; rtt_us: of
  *                   the newest answer; window_us: what follows is of this time only, 10 to 20 s;
  *                   rtt_p50_us, rtt_p99_us: up to 25 % too high; full: it takes no more requests; in_flight, queued:

@@ -99,7 +99,7 @@ def test_example_of_the_agent_is_a_good_file():
 def test_example_says_the_defaults_that_are_then_used(tmp_path):
     """What the example calls a default: without those lines the model is the same."""
     lines = (ROOT / "tools/examples/shunt.yaml").read_text().splitlines()
-    optional = ("probe:", "interval:", "multiplier:", "hold:", "hold_max:", "cpu:", "detector:", "flows:", "max:", "closed:", "idle:", "control:",
+    optional = ("probe:", "interval:", "multiplier:", "doubt:", "hold:", "hold_max:", "cpu:", "detector:", "flows:", "max:", "closed:", "idle:", "control:",
                 "socket:", "group:", "policy:", "check:", "max_soft_eject:", "slots: 65537", "hash: 5tuple", "on_failure:")
     kept = [line for line in lines if not line.strip().startswith(optional)]
     assert len(lines) - len(kept) == len(optional)

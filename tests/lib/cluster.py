@@ -78,11 +78,12 @@ class Cluster(Topology):
         return path
 
     def config(self, forward="ipip", family=4, detector="kernel", interval="100us", multiplier=3, hold="1s", hold_max=None,
-               pools=None, vips=None, more="", key_file=None, pin=None):
+               pools=None, vips=None, more="", key_file=None, pin=None, doubt=None):
         """A shunt.yaml for this network: one pool of all backends, a TCP and a UDP VIP for each family. No damping unless there
-        is a hold_max; `more`: lines of the pool. `pin`: of shuntd, else it leaves nothing."""
+        is a hold_max; `more`: lines of the pool. `pin`: of shuntd, else it leaves nothing. doubt: as shipped, unless said."""
         probe = f"interval: {interval}, multiplier: {multiplier}, hold: {hold}, hold_max: {hold_max or hold}"
         probe += f", key_file: {key_file}" if key_file else ""
+        probe += f", doubt: {doubt}" if doubt else ""
         backends = "\n".join(f"      - {{name: {b.name}, address: '{b.ipv4 if family == 4 else b.ipv6}'}}" for b in self.backends)
         vips = vips or "\n".join(
             f"  - {{name: {name}{v}, address: '{address}', protocol: {protocol}, port: {PORT}, pool: gpus}}"

@@ -188,7 +188,7 @@ class Crowd(Cluster):
         return self.shunt("config", "reload", *argv)
 
     def flow_config(self, weights=None, forward="ipip", interval="4ms", hold="100ms", order=1, flows="", vip="", detector="kernel",
-                    multiplier=3, pin=None):
+                    multiplier=3, pin=None, doubt=None):
         """One pool of these backends (name: weight; all alike if none are named), a TCP VIP for each family.
 
         order -1 writes every list in reverse. vip: more keys of both VIPs; flows: `{max: ..., closed: ...}`.
@@ -201,7 +201,7 @@ class Crowd(Cluster):
         vips = "\n".join([f"  - {{name: chat{v}, address: '{a}', protocol: tcp, port: {PORT}, pool: gpus{more}}}"
                           for v, a in ((4, VIP4), (6, VIP6))][::order])
         return (f"flows: {flows}\n" if flows else "") + self.config(interval=interval, hold=hold, pools=pools, vips=vips,
-                                                                    detector=detector, multiplier=multiplier, pin=pin)
+                                                                    detector=detector, multiplier=multiplier, pin=pin, doubt=doubt)
 
     def control(self):
         return Control(self.socket)

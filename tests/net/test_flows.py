@@ -74,6 +74,40 @@ def test_silent_readers_are_told_whoever_detects_the_death(cluster, shuntd):
     assert scenes.power_off(cluster, 100, 50)["reset"] == 100
 
 
+@pytest.mark.parametrize("detector", ["kernel", "controller"])
+def test_who_is_found_silent_and_is_only_late_loses_no_connection(cluster, shuntd, detector):
+    shuntd(cluster.flow_config(detector=detector, doubt="1s"))
+    swarm = cluster.swarm()
+    there = swarm.echo(cluster.take_sources(40, home="gpu2"), 100).wait_open()
+    late_ns = cluster.plug.unplug("gpu2")
+    wait_for(lambda: cluster.states()["gpu2"] == "down", "the verdict")
+    elsewhere = swarm.echo(cluster.take_sources(20, home="gpu2"), 100).wait_open()  # new ones don't wait
+    cluster.plug.plug("gpu2")
+    event = wait_for(lambda: cluster.events(late_ns, name="gpu2", what="late"), "the doubt to be dispelled")[0]
+    assert cluster.states()["gpu2"] == "up" and event["evidence"]["late_us"] < 1000000 and event["evidence"]["times"] == 1
+    for group in (there, elsewhere):
+        group.wait_exchange(3)
+        assert group.broken() == 0
+    assert "gpu2" not in scenes.homes(elsewhere) and cluster.downs(late_ns) == []
+    assert cluster.shunt("probe", "show", "gpu2")[0]["late"] == 1
+    newer = swarm.echo(cluster.take_sources(20, home="gpu2")).wait_open()
+    assert set(scenes.homes(newer)) == {"gpu2"}
+    swarm.end()
+
+
+def test_who_stays_silent_loses_its_connections_behind_the_doubt(cluster, shuntd):
+    shuntd(cluster.flow_config(doubt="500ms"))
+    swarm = cluster.swarm()
+    talkers = swarm.echo(cluster.take_sources(40, home="gpu2"), 100).wait_open()
+    fault_ns = cluster.power_off("gpu2")
+    down = cluster.wait_down("gpu2", fault_ns)
+    wait_for(lambda: talkers.count()[2] == 40, "the clients to be told")
+    assert {s.state for s in talkers.report()} == {"ECONNRESET"}
+    assert min(s.ended_ns for s in talkers.report()) >= down["at_ns"] + 500_000_000
+    cluster.power_on("gpu2")
+    swarm.end()
+
+
 def test_a_connect_under_way_to_a_dead_backend_returns_without_repeating_its_syn(running):
     seen = scenes.connect_in_flight(running, 30)
     assert seen["in_flight"] >= 30 and seen["never"] == 0

@@ -136,6 +136,10 @@ enum where {
 #define UP BACKEND_UP
 #define DOWN BACKEND_DOWN
 #define DRAINING BACKEND_DRAINING
+/* Down, with a verdict, and that in doubt or no more. */
+#define DOUBTED 0x100
+#define DOUBTED_BEFORE 0x101
+#define DEAD_IN_DOUBT 0x102
 
 struct state_row {
 	const char *name; /* a sentence */
@@ -184,6 +188,23 @@ static const struct state_row state_rows[] = {
 	  .to = { NOBODY, HEIR, HEIR, HEIR, HEIR, HEIR, NOBODY }, .looked_up = ALL_TCP },
 	{ "owner_and_heir_dead_makes_orphans", DOWN, DOWN, AT_HEIR,
 	  .to = { NOBODY, NOBODY, TOLD, TOLD, DROPPED, DROPPED, NOBODY }, .looked_up = ALL_TCP },
+	/* found silent, and maybe only late */
+	{ "who_was_found_silent_keeps_its_flows_while_in_doubt", DOUBTED, UP, AT_OWNER,
+	  .to = { HEIR, HEIR, OWNER, OWNER, OWNER, OWNER, HEIR }, .looked_up = ALL_TCP },
+	{ "what_is_not_recorded_of_who_was_found_silent_is_its_while_in_doubt", DOUBTED, UP, NOWHERE,
+	  .to = { HEIR, HEIR, OWNER, OWNER, OWNER, OWNER, HEIR }, .looked_up = ALL_TCP },
+	{ "rehash_waits_for_the_end_of_the_doubt", DOUBTED, UP, AT_OWNER, .on_failure = ON_FAILURE_REHASH,
+	  .to = { HEIR, HEIR, OWNER, OWNER, OWNER, OWNER, HEIR }, .looked_up = ALL_TCP },
+	{ "a_detour_to_an_heir_in_doubt_stays", UP, DOUBTED, AT_HEIR,
+	  .to = { OWNER, OWNER, HEIR, HEIR, HEIR, HEIR, OWNER }, .looked_up = ALL_TCP },
+	{ "an_owner_before_that_is_in_doubt_keeps_its_flows", UP, UP, NOWHERE, .flags = VIP_MIGRATING, .before = THIRD,
+	  .third = DOUBTED, .to = { OWNER, OWNER, THIRD, THIRD, THIRD, THIRD, OWNER }, .looked_up = ALL_TCP },
+	{ "a_flow_that_was_reset_is_an_orphan_in_doubt_too", DOUBTED, UP, ENDED_AT_OWNER,
+	  .to = { HEIR, HEIR, TOLD, TOLD, DROPPED, DROPPED, HEIR }, .looked_up = ALL_TCP },
+	{ "behind_the_doubt_its_flows_are_orphans", DOUBTED_BEFORE, UP, AT_OWNER,
+	  .to = { HEIR, HEIR, TOLD, TOLD, DROPPED, DROPPED, HEIR }, .looked_up = ALL_TCP },
+	{ "who_says_that_it_is_dead_is_not_in_doubt", DEAD_IN_DOUBT, UP, AT_OWNER,
+	  .to = { HEIR, HEIR, TOLD, TOLD, DROPPED, DROPPED, HEIR }, .looked_up = ALL_TCP },
 	/* ended by an operator */
 	{ "a_flow_that_was_reset_is_an_orphan_though_its_backend_lives", UP, UP, ENDED_AT_OWNER,
 	  .to = { OWNER, OWNER, TOLD, TOLD, DROPPED, DROPPED, OWNER }, .looked_up = ALL_TCP },
@@ -233,6 +254,15 @@ static const struct state_row state_rows[] = {
 };
 #define N_STATE_ROWS (sizeof(state_rows) / sizeof(state_rows[0]))
 
+static void state_set(uint32_t backend, uint32_t state)
+{
+	if (state < DOUBTED)
+		world_set_state(backend, state);
+	else
+		world_find_silent(backend, state == DEAD_IN_DOUBT ? VERDICT_DEAD : VERDICT_SILENT,
+				  now_ns() + (state == DOUBTED_BEFORE ? 0 : 1000000000));
+}
+
 static void row_arrange(const struct state_row *row, int family)
 {
 	struct flow *f;
@@ -246,9 +276,9 @@ static void row_arrange(const struct state_row *row, int family)
 	f = flow_of(family, 0);
 	if (row->where == ENDED_AT_OWNER)
 		world_flow_set(f, FLOW_WORD(OWNER, OWNER, FLOW_OPEN, FLOW_RESET | FLOW_DETOUR));
-	world_set_state(OWNER, row->owner);
-	world_set_state(HEIR, row->heir);
-	world_set_state(THIRD, row->third ?: UP);
+	state_set(OWNER, row->owner);
+	state_set(HEIR, row->heir);
+	state_set(THIRD, row->third ?: UP);
 	world_flows_vip(row->flags, row->on_failure, row->before);
 }
 

@@ -247,6 +247,12 @@ void world_set_state(uint32_t backend, uint32_t state)
 	backends[backend].word = BACKEND_WORD(state, VERDICT_ANSWERING);
 }
 
+void world_find_silent(uint32_t backend, enum verdict verdict, uint64_t doubted_until_ns)
+{
+	backend_flows[backend].doubted_until_ns = doubted_until_ns;
+	backends[backend].word = BACKEND_WORD(BACKEND_DOWN, verdict);
+}
+
 void world_reset_session(int family)
 {
 	const struct probe_keys none = { 0 };

@@ -81,6 +81,7 @@ const struct round_trips *world_round_trips(void); /* of SESSION_ID */
 uint32_t *world_word(uint32_t backend); /* the state word itself */
 int world_events_fd(void); /* map `events` */
 void world_set_state(uint32_t backend, uint32_t state);
+void world_find_silent(uint32_t backend, enum verdict verdict, uint64_t doubted_until_ns); /* it is down */
 
 /* Slot's owner in POOL_MANY, as the world filled it. */
 uint16_t world_owner(uint32_t slot);

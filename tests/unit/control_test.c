@@ -695,7 +695,7 @@ static void every_key_of_the_contract_is_in_its_result(void **state)
 		{ "{\"object\":\"probe\",\"command\":\"show\"}",
 		  "backend pool address check interval_us configured_interval_us state verdict since_ns evidence "
 		  "hold_us "
-		  "hold_left_us rounds_asked answers too_late forged loss_permille rounds_to_convict rtt_us "
+		  "hold_left_us rounds_asked answers too_late forged late loss_permille rounds_to_convict rtt_us "
 		  "last_answer_us "
 		  "window_us window_asked "
 		  "window_answers window_loss_permille rtt_p50_us rtt_p99_us engine full in_flight queued agent_age_us "

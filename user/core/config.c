@@ -172,6 +172,11 @@ static int read_interval(const struct node *node, void *into, struct config_erro
 	return reader_duration(node, "interval", CONFIG_INTERVAL_MIN_NS, CONFIG_INTERVAL_MAX_NS, into, error);
 }
 
+static int read_doubt(const struct node *node, void *into, struct config_error *error)
+{
+	return reader_duration(node, "doubt", 0, CONFIG_DOUBT_MAX_NS, into, error);
+}
+
 static int read_hold(const struct node *node, void *into, struct config_error *error)
 {
 	return reader_duration(node, "hold", 0, CONFIG_HOLD_MAX_NS, into, error);
@@ -215,10 +220,11 @@ static int read_probe(const struct node *node, void *into, struct config_error *
 {
 	static const struct reader_mapping mapping = {
 		.what = "probe",
-		.n_keys = 6,
+		.n_keys = 7,
 		.keys = {
 			{ "interval", false, read_interval, offsetof(struct config, probe_interval_ns) },
 			{ "multiplier", false, read_multiplier, offsetof(struct config, probe_multiplier) },
+			{ "doubt", false, read_doubt, offsetof(struct config, probe_doubt_ns) },
 			{ "hold", false, read_hold, offsetof(struct config, probe_hold_ns) },
 			{ "hold_max", false, read_hold_max, offsetof(struct config, probe_hold_max_ns) },
 			{ "key_file", false, read_key_file, offsetof(struct config, probe_key_file) },
@@ -935,6 +941,7 @@ int config_parse(struct config **out, const char *text, size_t length, struct co
 	}
 	config->probe_interval_ns = 100000;
 	config->probe_multiplier = 3;
+	config->probe_doubt_ns = 3000000;
 	config->probe_hold_ns = 1000000000;
 	config->probe_hold_max_ns = 60000000000;
 	config->probe_cpu = -1;
@@ -1061,7 +1068,8 @@ static void format_http(FILE *f, const struct config_http *http)
 
 char *config_format(const struct config *config)
 {
-	char interval[DURATION_TEXT_MAX], hold[DURATION_TEXT_MAX], hold_max[DURATION_TEXT_MAX];
+	char interval[DURATION_TEXT_MAX], doubt[DURATION_TEXT_MAX], hold[DURATION_TEXT_MAX],
+		hold_max[DURATION_TEXT_MAX];
 	char closed[DURATION_TEXT_MAX], idle[DURATION_TEXT_MAX];
 	char *text = NULL;
 	size_t size;
@@ -1071,8 +1079,9 @@ char *config_format(const struct config *config)
 		return NULL;
 	writer_interfaces(f, config->interfaces, config->n_interfaces);
 	fprintf(f, "seed: 0x%016llx\n", (unsigned long long)config->seed);
-	fprintf(f, "probe: {interval: %s, multiplier: %u, hold: %s, hold_max: %s, ",
+	fprintf(f, "probe: {interval: %s, multiplier: %u, doubt: %s, hold: %s, hold_max: %s, ",
 		duration_format(config->probe_interval_ns, interval, sizeof(interval)), config->probe_multiplier,
+		duration_format(config->probe_doubt_ns, doubt, sizeof(doubt)),
 		duration_format(config->probe_hold_ns, hold, sizeof(hold)),
 		duration_format(config->probe_hold_max_ns, hold_max, sizeof(hold_max)));
 	if (config->probe_key_file[0]) {

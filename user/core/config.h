@@ -28,6 +28,7 @@
 #define CONFIG_MULTIPLIER_MIN 2 /* one lost probe convicts nobody */
 #define CONFIG_MULTIPLIER_MAX (SHUNT_ROUNDS / 2)
 #define CONFIG_HOLD_MAX_NS 3600000000000ULL
+#define CONFIG_DOUBT_MAX_NS 1000000000ULL
 #define CONFIG_CPU_MAX 1023 /* glibc's CPU_SETSIZE - 1 */
 #define CONFIG_SYN_RATE_MAX 1000000 /* of `rate` and of `burst` */
 #define CONFIG_FLOWS_MIN 1024
@@ -148,6 +149,7 @@ struct config {
 	uint64_t seed; /* required: both balancers of a pair must say the same */
 	uint64_t probe_interval_ns; /* 50 us .. 10 s, default 100 us */
 	uint32_t probe_multiplier; /* 2 .. SHUNT_ROUNDS / 2, default 3 */
+	uint64_t probe_doubt_ns; /* 0 .. 1 s, default 3 ms */
 	uint64_t probe_hold_ns; /* 0 .. 1 h, default 1 s */
 	uint64_t
 		probe_hold_max_ns; /* doubled with each fall, up to here; probe_hold_ns .. 1 h, default 1 min or hold if longer */

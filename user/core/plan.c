@@ -281,6 +281,8 @@ static int settings_compare(struct plan *plan, const struct config *b, const str
 		err = change(plan, PLAN_PROBE, "config", "probe.multiplier", "changed", "%u becomes %u",
 			     b->probe_multiplier, a->probe_multiplier);
 	if (!err)
+		err = duration_change(plan, PLAN_PROBE, "probe.doubt", b->probe_doubt_ns, a->probe_doubt_ns);
+	if (!err)
 		err = duration_change(plan, PLAN_PROBE, "probe.hold", b->probe_hold_ns, a->probe_hold_ns);
 	if (!err)
 		err = duration_change(plan, PLAN_PROBE, "probe.hold_max", b->probe_hold_max_ns, a->probe_hold_max_ns);

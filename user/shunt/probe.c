@@ -37,6 +37,7 @@ static const struct column details[] = {
 	{ "answers", "answers", 0 },
 	{ "too_late", "came too late", 0 },
 	{ "forged", "without our tag", 0 },
+	{ "late", "silent, only late", 0 },
 	{ "loss_permille", "loss", UNIT_PERMILLE },
 	{ "rounds_to_convict", "silent after", 0 },
 	{ "last_answer_us", "last answer", UNIT_US },

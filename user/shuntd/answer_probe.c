@@ -42,6 +42,7 @@ static void counts_set(json_t *o, const struct shuntd *s, const struct backend_r
 	json_object_set_new(o, "answers", json_integer((json_int_t)answers));
 	json_object_set_new(o, "too_late", json_integer((json_int_t)session->too_late));
 	json_object_set_new(o, "forged", json_integer((json_int_t)session->forged));
+	json_object_set_new(o, "late", json_integer((json_int_t)b->n_late));
 	json_object_set_new(o, "loss_permille", loss_json(asked, answers));
 	json_object_set_new(o, "rounds_to_convict",
 			    session->kind == SESSION_CHECKED

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <time.h>
 
 #include "core/bfd.h"
@@ -205,6 +206,86 @@ static json_t *suspicion_evidence(const struct event *e)
 	return o;
 }
 
+/* ---- doubt ---- */
+
+#define DOUBT_LOOK_NS 250000ULL /* between two looks for the answers of who is in doubt; chosen */
+#define LATE_TOLD_NS \
+	60000000000ULL /* the ledger hears of a backend that is late again and again once in so long; chosen */
+
+static uint64_t doubted_until_ns(const struct shuntd *s, const struct backend_run *b)
+{
+	return __atomic_load_n(&dataplane_backend_flows(s->dataplane)[b->id].doubted_until_ns, __ATOMIC_RELAXED);
+}
+
+static void doubts_wake_at(const struct shuntd *s, uint64_t at_ns)
+{
+	const struct itimerspec at = { .it_value = { .tv_sec = (time_t)(at_ns / 1000000000),
+						     .tv_nsec = (long)(at_ns % 1000000000) } };
+
+	timerfd_settime(s->doubts, TFD_TIMER_ABSTIME, &at, NULL);
+}
+
+static void late_tell(struct shuntd *s, struct backend_run *b, uint64_t now)
+{
+	uint64_t answered_ns = dataplane_sessions(s->dataplane)[b->id].answered_ns;
+	json_t *evidence = event_evidence(s, b, &b->doubt);
+
+	b->n_late++;
+	if (b->late_told_ns && now - b->late_told_ns < LATE_TOLD_NS) {
+		json_decref(evidence);
+		return;
+	}
+	us_set(evidence, "late_us", b->doubt.at_ns, answered_ns);
+	json_object_set_new(evidence, "times", json_integer((json_int_t)(b->n_late - b->late_told)));
+	ledger_add(s->ledger, b->doubt.at_ns, "backend", b->conf.name, "late",
+		   "its answers came before its connections were given up", evidence);
+	b->late_told_ns = now;
+	b->late_told = b->n_late;
+}
+
+/* Its answers came after all: it serves on as if nothing had been. False: another word is in force. */
+static bool doubt_dispel(struct shuntd *s, struct backend_run *b, uint64_t now)
+{
+	uint32_t silent = BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT);
+	uint32_t word =
+		b->draining ? BACKEND_WORD(BACKEND_DRAINING, b->draining) : BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING);
+
+	if (!__atomic_compare_exchange_n(&record(s, b)->word, &silent, word, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		return false;
+	__atomic_store_n(&dataplane_backend_flows(s->dataplane)[b->id].moved_ns, 0, __ATOMIC_RELAXED);
+	if (b->last_word != word)
+		word_seen(s, b, word, now);
+	late_tell(s, b, now);
+	return true;
+}
+
+void backends_doubts_run(struct shuntd *s)
+{
+	uint64_t now = clock_ns(CLOCK_MONOTONIC), next_ns = UINT64_MAX;
+
+	for (size_t i = 0; i < s->n_backends; i++) {
+		struct backend_run *b = s->backends[i];
+		const struct session *session = &dataplane_sessions(s->dataplane)[b->id];
+		uint64_t until_ns = doubted_until_ns(s, b);
+		struct event e = b->doubt;
+		bool answered = __atomic_load_n(&session->answered_ns, __ATOMIC_RELAXED) > e.at_ns;
+
+		if (!e.at_ns)
+			continue;
+		if (!answered && now < until_ns) {
+			until_ns = until_ns < now + DOUBT_LOOK_NS ? until_ns : now + DOUBT_LOOK_NS;
+			next_ns = until_ns < next_ns ? until_ns : next_ns;
+			continue;
+		}
+		if (!answered || !doubt_dispel(s, b, now))
+			backend_down(s, b, BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT), e.at_ns,
+				     event_evidence(s, b, &e));
+		b->doubt.at_ns = 0;
+	}
+	if (next_ns != UINT64_MAX)
+		doubts_wake_at(s, next_ns);
+}
+
 void backends_event(struct shuntd *s, const struct event *e)
 {
 	static const enum verdict verdicts[] = { [EVENT_SILENT] = VERDICT_SILENT,
@@ -225,6 +306,11 @@ void backends_event(struct shuntd *s, const struct event *e)
 		return;
 	if (!word_is_judged(b->last_word))
 		return; /* backends_run() saw the word first */
+	if (e->kind == EVENT_SILENT && doubted_until_ns(s, b) > e->at_ns && !b->gone) {
+		b->doubt = *e;
+		backends_doubts_run(s);
+		return;
+	}
 	backend_down(s, b, BACKEND_WORD(BACKEND_DOWN, verdicts[e->kind]), e->at_ns, event_evidence(s, b, e));
 }
 
@@ -668,6 +754,8 @@ static void backend_run_one(struct shuntd *s, struct backend_run *b, const struc
 		drain_follow(s, b, now);
 	word = __atomic_load_n(&record(s, b)->word, __ATOMIC_SEQ_CST);
 	if (word_is_judged(word))
+		return;
+	if (b->doubt.at_ns)
 		return;
 	if (word_is_judged(b->last_word)) {
 		/* Flipped, and its event is late or lost. Late: the ring is drained before the next look. */

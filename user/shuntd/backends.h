@@ -55,6 +55,9 @@ void backends_resolve(struct shuntd *shuntd);
 /* The detector's word (also from the prober's thread by way of the main loop). */
 void backends_event(struct shuntd *shuntd, const struct event *event);
 
+/* Whoever was found silent and may only be late: at the end of the doubt it is down, or was late. s->doubts says when. */
+void backends_doubts_run(struct shuntd *shuntd);
+
 /*
  * Periodic, and once after a batch of events: notice flips whose event was lost, admit who answered for long enough,
  * swap in the tables that changed.

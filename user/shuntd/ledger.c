@@ -73,6 +73,7 @@ static const struct {
 	{ "not up", LOG_WARNING },
 	{ "unresolved", LOG_WARNING },
 	{ "kept", LOG_WARNING },
+	{ "late", LOG_WARNING },
 	{ "cut", LOG_WARNING },
 	{ "reload refused", LOG_WARNING },
 	{ "detector: controller", LOG_WARNING },

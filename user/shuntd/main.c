@@ -147,6 +147,15 @@ static void on_period(void *arg)
 	keepalived_run(s->keepalived, now_ns);
 }
 
+static void on_doubt(void *arg)
+{
+	struct shuntd *s = arg;
+	uint64_t n;
+
+	if (read(s->doubts, &n, sizeof(n)) == sizeof(n))
+		backends_doubts_run(s);
+}
+
 static void on_signal(void *arg)
 {
 	struct shuntd *s = arg;
@@ -187,9 +196,11 @@ static int loop_run(struct shuntd *s)
 	sigaddset(&stop, SIGHUP);
 	s->signals = signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK);
 	s->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (s->timer < 0 || s->signals < 0 || timerfd_settime(s->timer, 0, &period, NULL))
+	s->doubts = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (s->timer < 0 || s->signals < 0 || s->doubts < 0 || timerfd_settime(s->timer, 0, &period, NULL))
 		return fail("main loop", strerror(errno));
 	err = loop_add(s->loop, s->timer, on_period, s);
+	err = err ? err : loop_add(s->loop, s->doubts, on_doubt, s);
 	err = err ? err : loop_add(s->loop, s->signals, on_signal, s);
 	err = err ? err : loop_add(s->loop, s->pipe[0], on_verdict, s);
 	err = err ? err : loop_add(s->loop, dataplane_event_fd(s->dataplane), on_verdict, s);
@@ -378,6 +389,7 @@ static int run(struct shuntd *s)
 	prober.detector = dataplane_detector(s->dataplane);
 	prober.sessions = dataplane_sessions(s->dataplane);
 	prober.backends = dataplane_backends(s->dataplane);
+	prober.flows = dataplane_backend_flows(s->dataplane);
 	prober.cpu = cpu;
 	if (rounds_start(s, &prober, &why))
 		return fail(NULL, why);
@@ -426,6 +438,7 @@ static void stop(struct shuntd *s)
 	json_decref(s->reload_by);
 	free(s->xdp_mode);
 	close(s->timer);
+	close(s->doubts);
 	close(s->signals);
 	close(s->pipe[0]);
 	close(s->pipe[1]);
@@ -455,6 +468,7 @@ int main(int argc, char **argv)
 			    .pins = { .program = "shuntd", .loss = "traffic ends with shuntd", .fd = -1 },
 			    .pipe = { -1, -1 },
 			    .timer = -1,
+			    .doubts = -1,
 			    .signals = -1 };
 	struct timespec now;
 	sigset_t handled;

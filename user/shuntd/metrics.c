@@ -199,6 +199,8 @@ static const struct family {
 	  "Answers that came too late to count." },
 	{ OF_PROBE, "shunt_probe_answers_forged", COUNTER, NULL, AS_IT_IS, "forged", NULL,
 	  "Answers whose tag was made with none of the keys." },
+	{ OF_PROBE, "shunt_probe_doubts_dispelled", COUNTER, NULL, AS_IT_IS, "late", NULL,
+	  "Times that a backend was found silent, and answered before its connections were given up." },
 	{ OF_PROBE, "shunt_probe_loss_ratio", GAUGE, "ratio", FROM_PERMILLE, "window_loss_permille", NULL,
 	  "Share of the newest 10 to 20 seconds' probes that was not answered." },
 	{ OF_PROBE, "shunt_probe_rounds_to_convict", GAUGE, NULL, AS_IT_IS, "rounds_to_convict", NULL,

@@ -456,9 +456,11 @@ static void judge(struct prober *p)
 			if (d->suspect_since_ns)
 				continue;
 			d->suspect_since_ns = now;
-		} else if (!__atomic_compare_exchange_n(&b->word, &word, BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT),
-							false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
-			continue;
+		} else {
+			__atomic_store_n(&p->o.flows[id].doubted_until_ns, now + d->doubt_ns, __ATOMIC_SEQ_CST);
+			if (!__atomic_compare_exchange_n(&b->word, &word, BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT),
+							 false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+				continue;
 		}
 		e = (struct event){
 			.kind = verdict == SILENCE_CONVICTED ? EVENT_SILENT : EVENT_SELF_SUSPECT,

@@ -37,6 +37,7 @@ struct prober_options {
 	struct session
 		*sessions; /* SHUNT_MAX_BACKENDS of them; of ids 1 .. detector->n_sessions those with a discriminator */
 	struct backend *backends; /* words flipped when it judges; the echoes' ways */
+	struct backend_flows *flows; /* until when who was found silent keeps his, when it judges */
 	struct prober_settings settings;
 	int cpu; /* to be pinned to; -1: not pinned */
 	void (*on_event)(void *arg, const struct event *event); /* from the prober's thread, when it judges */

@@ -111,6 +111,7 @@ int rounds_start(struct shuntd *s, struct prober_options *options, const char **
 	int err;
 
 	s->configured_interval_ns = s->config->probe_interval_ns;
+	dataplane_detector(s->dataplane)->doubt_ns = s->config->probe_doubt_ns;
 	/* Who was up before us may be far away. */
 	interval_begin(s, pace_fit(s->configured_interval_ns, 0, reach_ns(s, farthest(s))));
 	options->settings = settings_make(s);
@@ -162,6 +163,7 @@ void rounds_apply(struct shuntd *s)
 	struct pace_look look;
 	int cpu = config_cpu(c), err;
 
+	d->doubt_ns = c->probe_doubt_ns;
 	s->detector = dataplane_has_timer(s->dataplane) ? c->detector : DETECTOR_CONTROLLER;
 	change = interval_foresee(s, &look);
 	err = interval_set(s, &pace);

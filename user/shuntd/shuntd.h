@@ -70,6 +70,9 @@ struct backend_run {
 	uint64_t n_cut; /* flows that were reset at the deadline */
 	bool gone; /* removed and drained: neither shown nor asked; its id is not free yet */
 	uint64_t n_failures; /* verdicts that took it down */
+	struct event doubt; /* `silent`, and not yet acted upon: its answers may only be late. at_ns 0: none */
+	uint64_t n_late; /* such verdicts that its answers took back */
+	uint64_t late_told_ns, late_told; /* when the ledger was told of one, and how many there had been */
 	uint32_t engine; /* enum engine_state of its agent, as last acted upon */
 	json_t *evidence; /* of its newest verdict, as the ledger has it; NULL: there was none */
 	struct probe_window windows[2]; /* [0]: 10 to 20 s ago, what "lately" is counted from; [1]: up to 10 s ago */
@@ -159,6 +162,7 @@ struct shuntd {
 	char (*xdp_mode)[16]; /* per interface of config: "native" or "generic"; "": not attached */
 	uint64_t attach_ns; /* CLOCK_MONOTONIC, the newest attempt to attach again */
 	int timer, signals; /* the main loop's period, and what ends it */
+	int doubts; /* a timer: the end of the first of those that are in doubt */
 	bool ending; /* set: the main loop ends */
 	bool detach; /* and the kernel's side with it */
 	bool started; /* the start succeeded: what is pinned stays */
