@@ -387,7 +387,7 @@ def lossy_power_off(z, n, quick):
 
 
 def longer_at_one(z, n, quick):
-    """Suddenly the way there and back takes 2 ms more. It falls, for it is silent for that long; once, and returns as it is."""
+    """Suddenly the way there and back takes 2 ms more. It is found silent, and its answers take that back: they are only late."""
     z.controller(interval=f"{LONG_INTERVAL_US}us", hold="500ms")  # what is usual on the new way must be known by then
     host = z.host("gpu3")
     with z.cable(host) as cable:
@@ -496,7 +496,7 @@ FAULTS = [
     Fault("loss-20%-one", "network", ("none",), NOBODY, loss_at_one, 60, 5),
     Fault("loss-20%-all", "network", ("none",), NOBODY, loss_at_all, 60, 5),
     Fault("loss-20%-power-off", "network", ("silent",), "p99 <= 5 ms", lossy_power_off, 50, 5, p99_us=5000),
-    Fault("delay-2ms-one", "network", ("silent",), "falls once, returns with the delay", longer_at_one, 10, 2),
+    Fault("delay-2ms-one", "network", ("none",), NOBODY, longer_at_one, 10, 2),
     Fault("delay-2ms-all", "network", ("self-suspect", "none"), NOBODY, longer_at_all, 10, 2),
     Fault("flood", "network", ("none",), NOBODY, flooded, 30, 3),
     Fault("flood-power-off", "network", ("silent",), SILENT, flooded_power_off, 100, 5, p99_us=POWER_OFF_P99_US),
