@@ -237,7 +237,8 @@ struct backend_flows {
 	__u64 live; /* entries in FLOW_OPEN that it serves: exact; added to and subtracted from by walk and shuntd */
 	__u64 moved_ns; /* CLOCK_MONOTONIC: when the walk first gave another a packet of its slots because it was down; 0: it
 			   didn't since shuntd last wrote 0, which it does when the backend comes up */
-	__u64 doubted_until_ns; /* CLOCK_MONOTONIC: a `silent` one keeps the flows that it has until then; by who judged it */
+	__u64 doubted_until_ns; /* CLOCK_MONOTONIC: a `silent` one keeps the flows that it has until then. By who judged it;
+				   0 by shuntd, when it has decided */
 	__u64 pad[5];
 };
 SHUNT_ASSERT_SIZE(struct backend_flows, 64);
@@ -371,7 +372,7 @@ struct detector {
 	__u64 deaf_round; /* 1 + the highest round that anybody had answered when all fell silent; 0: not so */
 	__u64 pardoned_round; /* rounds up to here convict nobody: sent while all were silent, or under other parameters */
 	__u64 tick_stopped; /* 1: the kernel's tick ends itself, shuntd runs the rule; written by shuntd */
-	__u64 doubt_ns; /* how long the verdict `silent` leaves a backend its flows; written by shuntd */
+	__u64 doubt_ns; /* how long the verdict `silent` leaves a backend its flows if shuntd doesn't decide; by shuntd */
 	__u64 pad[4];
 	struct round_time rounds[SHUNT_ROUNDS]; /* [round % SHUNT_ROUNDS] */
 };

@@ -118,6 +118,6 @@ def play(c, name, n_streams, n=None):
             "connect_ms_max": round(max(newcomers.connect_ns) / 1e6, 2),
             "datagrams": sent, "rate": RATE, "lost": sent - len({number for number, _ in arrivals}),
             "longest_gap_ms": gap_ms(arrivals), "sender_late_ms_max": int(c.log("pulse").split()[3]) / 1000,
-            "wrong_verdicts": fallen, "probe": PROBE}
+            "wrong_verdicts": fallen, "only_late": sum(p["late"] for p in c.shunt("probe", "show")), "probe": PROBE}
     swarm.end()
     return seen

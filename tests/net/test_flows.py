@@ -95,6 +95,26 @@ def test_who_is_found_silent_and_is_only_late_loses_no_connection(cluster, shunt
     swarm.end()
 
 
+def test_a_doubt_is_the_next_controller_s_to_end(cluster, shuntd):
+    """It was killed between the verdict and the end of the doubt: no connection is given up for that."""
+    config = cluster.flow_config(doubt="1s", pin=cluster.pin)
+    shuntd(config)
+    swarm = cluster.swarm()
+    there = swarm.echo(cluster.take_sources(40, home="gpu2"), 100).wait_open()
+    cluster.plug.unplug("gpu2")
+    wait_for(lambda: cluster.states()["gpu2"] == "down", "the verdict")
+    begun_ns = time.monotonic_ns()
+    try:
+        cluster.kill_shuntd()
+        cluster.plug.plug("gpu2")
+        shuntd(config)
+        there.wait_exchange(3)
+        assert there.broken() == 0 and cluster.downs(begun_ns) == []
+    finally:
+        cluster.forget()
+    swarm.end()
+
+
 def test_who_stays_silent_loses_its_connections_behind_the_doubt(cluster, shuntd):
     shuntd(cluster.flow_config(doubt="500ms"))
     swarm = cluster.swarm()

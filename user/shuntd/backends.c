@@ -129,11 +129,18 @@ static struct admission_limits checked_limits(const struct shuntd *s, const stru
 	return limits;
 }
 
+/* Until when the data path leaves a silent one its flows. */
+static uint64_t *doubted_until_ns(const struct shuntd *s, const struct backend_run *b)
+{
+	return (uint64_t *)&dataplane_backend_flows(s->dataplane)[b->id].doubted_until_ns;
+}
+
 /* A backend went down, however we learnt of it. */
 static void backend_down(struct shuntd *s, struct backend_run *b, uint32_t word, uint64_t at_ns, json_t *evidence)
 {
 	struct admission_limits limits = backends_limits(s);
 
+	__atomic_store_n(doubted_until_ns(s, b), 0, __ATOMIC_SEQ_CST);
 	word_seen(s, b, word, at_ns);
 	admission_fall(&b->admission, &limits, at_ns);
 	b->n_failures++;
@@ -212,11 +219,6 @@ static json_t *suspicion_evidence(const struct event *e)
 #define LATE_TOLD_NS \
 	60000000000ULL /* the ledger hears of a backend that is late again and again once in so long; chosen */
 
-static uint64_t doubted_until_ns(const struct shuntd *s, const struct backend_run *b)
-{
-	return __atomic_load_n(&dataplane_backend_flows(s->dataplane)[b->id].doubted_until_ns, __ATOMIC_RELAXED);
-}
-
 static void doubts_wake_at(const struct shuntd *s, uint64_t at_ns)
 {
 	const struct itimerspec at = { .it_value = { .tv_sec = (time_t)(at_ns / 1000000000),
@@ -266,8 +268,8 @@ void backends_doubts_run(struct shuntd *s)
 	for (size_t i = 0; i < s->n_backends; i++) {
 		struct backend_run *b = s->backends[i];
 		const struct session *session = &dataplane_sessions(s->dataplane)[b->id];
-		uint64_t until_ns = doubted_until_ns(s, b);
 		struct event e = b->doubt;
+		uint64_t until_ns = e.at_ns + s->config->probe_doubt_ns;
 		bool answered = __atomic_load_n(&session->answered_ns, __ATOMIC_RELAXED) > e.at_ns;
 
 		if (!e.at_ns)
@@ -277,9 +279,11 @@ void backends_doubts_run(struct shuntd *s)
 			next_ns = until_ns < next_ns ? until_ns : next_ns;
 			continue;
 		}
-		if (!answered || !doubt_dispel(s, b, now))
-			backend_down(s, b, BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT), e.at_ns,
-				     event_evidence(s, b, &e));
+		if (answered && doubt_dispel(s, b, now)) {
+			b->doubt.at_ns = 0;
+			continue;
+		}
+		backend_down(s, b, BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT), e.at_ns, event_evidence(s, b, &e));
 		b->doubt.at_ns = 0;
 	}
 	if (next_ns != UINT64_MAX)
@@ -306,7 +310,8 @@ void backends_event(struct shuntd *s, const struct event *e)
 		return;
 	if (!word_is_judged(b->last_word))
 		return; /* backends_run() saw the word first */
-	if (e->kind == EVENT_SILENT && doubted_until_ns(s, b) > e->at_ns && !b->gone) {
+	if (e->kind == EVENT_SILENT && __atomic_load_n(doubted_until_ns(s, b), __ATOMIC_RELAXED) > e->at_ns &&
+	    !b->gone) {
 		b->doubt = *e;
 		backends_doubts_run(s);
 		return;
@@ -850,6 +855,9 @@ int backend_resume(struct shuntd *s, struct backend_run *b)
 	if (!session->discriminator || session->kind != session_kind_of(b->conf.check.type))
 		err = backend_ask_anew(s, b);
 	cold_begin(s, b);
+	/* That run was in doubt yet: it is judged anew. */
+	if (word == BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT) && clock_ns(CLOCK_MONOTONIC) < *doubted_until_ns(s, b))
+		word_swap(s, b, BACKEND_DOWN, BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING));
 	if (b->draining)
 		word_swap(s, b, BACKEND_UP, BACKEND_WORD(BACKEND_DRAINING, b->draining));
 	else

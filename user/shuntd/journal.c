@@ -230,11 +230,14 @@ static bool flow_free(struct journal *j, uint32_t entry, uint64_t word)
 	return true;
 }
 
+/* Whether it keeps the flows that it has: backend_keeps_flows() of bpf/slot.bpf.h. */
 static bool backend_serves(const struct journal *j, uint16_t id)
 {
 	uint32_t word = id < SHUNT_MAX_BACKENDS ? __atomic_load_n(&j->backends[id].word, __ATOMIC_SEQ_CST) : 0;
 
-	return BACKEND_WORD_STATE(word) == BACKEND_UP || BACKEND_WORD_STATE(word) == BACKEND_DRAINING;
+	return BACKEND_WORD_STATE(word) == BACKEND_UP || BACKEND_WORD_STATE(word) == BACKEND_DRAINING ||
+	       (word == BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT) &&
+		now_ns() < __atomic_load_n(&j->counts[id].doubted_until_ns, __ATOMIC_RELAXED));
 }
 
 /* ---- challenges ---- */

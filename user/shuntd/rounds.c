@@ -10,6 +10,7 @@
 #include "shuntd/reload.h"
 
 /* How often and how long to wait for the prober to have asked everybody some times; a long interval can be kept. */
+#define DOUBT_BUSY_NS 1000000000ULL /* chosen: the main loop is hardly ever busy for so long */
 #define CALIBRATE_NS 5000000L
 #define CALIBRATE_TURNS 50
 
@@ -102,6 +103,15 @@ static void interval_begin(struct shuntd *s, uint64_t interval_ns)
 	s->pace = (struct pace){ .interval_ns = interval_ns, .patience_ns = PACE_PATIENCE_MIN_NS };
 }
 
+/* The main loop may be busy when the doubt ends: to the data path it ends later, or when shuntd has decided. */
+static void doubt_apply(struct shuntd *s)
+{
+	uint64_t doubt_ns = s->config->probe_doubt_ns;
+
+	__atomic_store_n(&dataplane_detector(s->dataplane)->doubt_ns, doubt_ns ? doubt_ns + DOUBT_BUSY_NS : 0,
+			 __ATOMIC_RELAXED);
+}
+
 int rounds_start(struct shuntd *s, struct prober_options *options, const char **why)
 {
 	const struct timespec settle = { .tv_nsec = CALIBRATE_NS };
@@ -111,7 +121,7 @@ int rounds_start(struct shuntd *s, struct prober_options *options, const char **
 	int err;
 
 	s->configured_interval_ns = s->config->probe_interval_ns;
-	dataplane_detector(s->dataplane)->doubt_ns = s->config->probe_doubt_ns;
+	doubt_apply(s);
 	/* Who was up before us may be far away. */
 	interval_begin(s, pace_fit(s->configured_interval_ns, 0, reach_ns(s, farthest(s))));
 	options->settings = settings_make(s);
@@ -163,7 +173,7 @@ void rounds_apply(struct shuntd *s)
 	struct pace_look look;
 	int cpu = config_cpu(c), err;
 
-	d->doubt_ns = c->probe_doubt_ns;
+	doubt_apply(s);
 	s->detector = dataplane_has_timer(s->dataplane) ? c->detector : DETECTOR_CONTROLLER;
 	change = interval_foresee(s, &look);
 	err = interval_set(s, &pace);
