@@ -15,11 +15,11 @@
  *                   port 0: every port; syn_limit: {rate,burst,prefix,action} or null; held: its address is one of this
  *                   host, held_by: on this interface, or null; held is null where no shuntd runs
  *   backend show  [{name,pool,id,address,forward,weight,configured_weight,domain,state,verdict,since,since_ns,packets,bytes,new_flows,
- *                   egress,mac,mtu,local,live,failures,detours,draining,deadline_us,drained,cut,hold_us,hold_left_us}]
+ *                   egress,mac,mtu,local,live,failures,detours,doubted,draining,deadline_us,drained,cut,hold_us,hold_left_us}]
  *                                                     args {"name"}
  *                   egress, mac, mtu, local: null while unresolved; live: open flows that it serves; failures: verdicts
  *                   that took it down since shuntd started; detours: flows whose
- *                   slot it owns and that are looked up; draining: why, or null; deadline_us: until the rest is cut, or
+ *                   slot it owns and that are looked up; doubted: it is down, and has its flows yet: it may only be late; draining: why, or null; deadline_us: until the rest is cut, or
  *                   null; drained: true when its draining is over; cut: flows that were reset at the deadline, or null;
  *                   hold_us: it is down and has to answer for so long before it is up; hold_left_us: what is left of
  *                   that, null while it doesn't answer. Of the one that args name also: availability

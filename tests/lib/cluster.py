@@ -168,7 +168,8 @@ class Cluster(Topology):
         raise RuntimeError(f"{host.name}: no agent's program on eth0")
 
     def states(self):
-        return {b["name"]: b["state"] for b in self.shunt("backend", "show")}
+        """Of each; "doubted" is who is down and may be up again at once."""
+        return {b["name"]: "doubted" if b["doubted"] else b["state"] for b in self.shunt("backend", "show")}
 
     def wait_states(self, seconds=15, **wanted):
         """Until these backends are in these states, all up if none is named."""

@@ -80,7 +80,7 @@ def test_who_is_found_silent_and_is_only_late_loses_no_connection(cluster, shunt
     swarm = cluster.swarm()
     there = swarm.echo(cluster.take_sources(40, home="gpu2"), 100).wait_open()
     late_ns = cluster.plug.unplug("gpu2")
-    wait_for(lambda: cluster.states()["gpu2"] == "down", "the verdict")
+    wait_for(lambda: cluster.states()["gpu2"] == "doubted", "the verdict")
     elsewhere = swarm.echo(cluster.take_sources(20, home="gpu2"), 100).wait_open()  # new ones don't wait
     cluster.plug.plug("gpu2")
     event = wait_for(lambda: cluster.events(late_ns, name="gpu2", what="late"), "the doubt to be dispelled")[0]
@@ -102,7 +102,7 @@ def test_a_doubt_is_the_next_controller_s_to_end(cluster, shuntd):
     swarm = cluster.swarm()
     there = swarm.echo(cluster.take_sources(40, home="gpu2"), 100).wait_open()
     cluster.plug.unplug("gpu2")
-    wait_for(lambda: cluster.states()["gpu2"] == "down", "the verdict")
+    wait_for(lambda: cluster.states()["gpu2"] == "doubted", "the verdict")
     begun_ns = time.monotonic_ns()
     try:
         cluster.kill_shuntd()

@@ -31,6 +31,7 @@ def life(cluster):
         cluster.wait_states(**{name: "up" for name in names or NAMES})
         return process
     yield start
+    cluster.plug.plug(*[h.name for h in cluster.hosts])
     cluster.forget()
 
 
@@ -184,7 +185,7 @@ def test_drain_and_weight_by_command_outlive_a_kill(cluster, life):
 def test_backend_that_died_while_no_controller_ran_is_found_at_once_and_one_that_was_dead_stays_so(cluster, life):
     life(config(cluster))
     cluster.plug.unplug("gpu1")
-    cluster.wait_states(gpu1="down")
+    wait_for(lambda: fallen(cluster), "the end of all doubt about gpu1")
     cluster.kill_shuntd()
     cluster.plug.unplug("gpu2")
     life(config(cluster), "gpu3")

@@ -178,6 +178,13 @@ void checker_describe(struct checker *c, uint32_t id, char *text, size_t size)
 	snprintf(text, size, "%s", id == 1 ? "how it stands" : "");
 }
 
+bool backend_is_doubted(const struct shuntd *s, const struct backend_run *b)
+{
+	(void)s;
+	(void)b;
+	return false;
+}
+
 struct admission_limits backends_limits(const struct shuntd *s)
 {
 	(void)s;
@@ -686,7 +693,8 @@ static void every_key_of_the_contract_is_in_its_result(void **state)
 		{ "{\"object\":\"backend\",\"command\":\"show\"}",
 		  "name pool id address forward weight configured_weight domain state verdict since since_ns packets "
 		  "bytes new_flows "
-		  "egress mac mtu local live failures detours draining deadline_us drained cut hold_us hold_left_us" },
+		  "egress mac mtu local live failures detours doubted draining deadline_us drained cut hold_us "
+		  "hold_left_us" },
 		{ "{\"object\":\"backend\",\"command\":\"drain\",\"args\":{\"name\":\"gpu1\",\"within_ns\":1000000000}"
 		  "}",
 		  "name state live notes text draining deadline_us drained cut" },

@@ -35,6 +35,7 @@ static const struct column details[] = {
 	{ "state", "state", 0 },
 	{ "verdict", "why", 0 },
 	{ "since", "since", 0 },
+	{ "doubted", "doubted", 0 },
 	{ "hold_us", "hold", UNIT_US },
 	{ "hold_left_us", "hold left", UNIT_US },
 	{ "weight", "weight", 0 },

@@ -246,6 +246,7 @@ json_t *backend_json(const struct shuntd *s, const struct backend_run *b)
 	json_object_set_new(o, "live", json_integer((json_int_t)live_flows(s, b)));
 	json_object_set_new(o, "failures", json_integer((json_int_t)b->n_failures));
 	json_object_set_new(o, "detours", json_integer((json_int_t)load32(&record->detours)));
+	json_object_set_new(o, "doubted", json_boolean(backend_is_doubted(s, b)));
 	drain_set(o, b);
 	hold_set(o, s, b);
 	json_object_set_new(o, "egress", *egress ? json_string(egress) : json_null());

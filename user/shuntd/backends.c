@@ -135,6 +135,14 @@ static uint64_t *doubted_until_ns(const struct shuntd *s, const struct backend_r
 	return (uint64_t *)&dataplane_backend_flows(s->dataplane)[b->id].doubted_until_ns;
 }
 
+bool backend_is_doubted(const struct shuntd *s, const struct backend_run *b)
+{
+	const struct backend *record = &dataplane_backends(s->dataplane)[b->id];
+
+	return __atomic_load_n(&record->word, __ATOMIC_RELAXED) == BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT) &&
+	       clock_ns(CLOCK_MONOTONIC) < __atomic_load_n(doubted_until_ns(s, b), __ATOMIC_RELAXED);
+}
+
 /* A backend went down, however we learnt of it. */
 static void backend_down(struct shuntd *s, struct backend_run *b, uint32_t word, uint64_t at_ns, json_t *evidence)
 {
@@ -856,7 +864,7 @@ int backend_resume(struct shuntd *s, struct backend_run *b)
 		err = backend_ask_anew(s, b);
 	cold_begin(s, b);
 	/* That run was in doubt yet: it is judged anew. */
-	if (word == BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT) && clock_ns(CLOCK_MONOTONIC) < *doubted_until_ns(s, b))
+	if (backend_is_doubted(s, b))
 		word_swap(s, b, BACKEND_DOWN, BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING));
 	if (b->draining)
 		word_swap(s, b, BACKEND_UP, BACKEND_WORD(BACKEND_DRAINING, b->draining));

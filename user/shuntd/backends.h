@@ -55,6 +55,9 @@ void backends_resolve(struct shuntd *shuntd);
 /* The detector's word (also from the prober's thread by way of the main loop). */
 void backends_event(struct shuntd *shuntd, const struct event *event);
 
+/* It was found silent, and has the flows that it had: its answers may only be late. Nothing is decided yet. */
+bool backend_is_doubted(const struct shuntd *shuntd, const struct backend_run *backend);
+
 /* Whoever was found silent and may only be late: at the end of the doubt it is down, or was late. s->doubts says when. */
 void backends_doubts_run(struct shuntd *shuntd);
 
