@@ -8,6 +8,7 @@
 
 #include "maps.bpf.h"
 #include "packet.bpf.h"
+#include "shunt/detect.h"
 #include "shunt/hash.h"
 
 /*
@@ -63,12 +64,10 @@ static __always_inline int backend_keeps_flows(__u32 id)
 	if (!b)
 		return 0;
 	word = *(const volatile __u32 *)&b->word;
-	if (BACKEND_WORD_STATE(word) == BACKEND_UP || BACKEND_WORD_STATE(word) == BACKEND_DRAINING)
+	if (word_is_judged(word))
 		return 1;
-	if (word != BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT))
-		return 0;
 	flows_of = bpf_map_lookup_elem(&backend_flows, &id);
-	return flows_of && bpf_ktime_get_ns() < *(volatile __u64 *)&flows_of->doubted_until_ns;
+	return flows_of && word_is_doubted(word, *(volatile __u64 *)&flows_of->doubted_until_ns, bpf_ktime_get_ns());
 }
 
 /* Owner and heir of a slot of a table; NULL: the table is shorter. */

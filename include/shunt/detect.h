@@ -21,6 +21,12 @@ static __always_inline int word_is_judged(__u32 word)
 	return BACKEND_WORD_STATE(word) == BACKEND_UP || BACKEND_WORD_STATE(word) == BACKEND_DRAINING;
 }
 
+/* Whether a verdict of silence is in doubt yet: the backend is down, and keeps the flows that it has. */
+static __always_inline int word_is_doubted(__u32 word, __u64 doubted_until_ns, __u64 now_ns)
+{
+	return word == BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT) && now_ns < doubted_until_ns;
+}
+
 /* The two sessions with the highest answered round, so that each session finds the best one that is not itself. */
 struct witnesses {
 	__u64 round[2];

@@ -139,8 +139,8 @@ bool backend_is_doubted(const struct shuntd *s, const struct backend_run *b)
 {
 	const struct backend *record = &dataplane_backends(s->dataplane)[b->id];
 
-	return __atomic_load_n(&record->word, __ATOMIC_RELAXED) == BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT) &&
-	       clock_ns(CLOCK_MONOTONIC) < __atomic_load_n(doubted_until_ns(s, b), __ATOMIC_RELAXED);
+	return word_is_doubted(__atomic_load_n(&record->word, __ATOMIC_RELAXED),
+			       __atomic_load_n(doubted_until_ns(s, b), __ATOMIC_RELAXED), clock_ns(CLOCK_MONOTONIC));
 }
 
 /* A backend went down, however we learnt of it. */

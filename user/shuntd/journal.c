@@ -13,7 +13,9 @@
 #include <time.h>
 
 #include "core/flow.h"
+#include "core/mix.h"
 #include "core/peer.h"
+#include "shunt/detect.h"
 #include "shunt/hash.h"
 #include "shuntd/backends.h"
 #include "shuntd/outlet.h"
@@ -233,11 +235,13 @@ static bool flow_free(struct journal *j, uint32_t entry, uint64_t word)
 /* Whether it keeps the flows that it has: backend_keeps_flows() of bpf/slot.bpf.h. */
 static bool backend_serves(const struct journal *j, uint16_t id)
 {
-	uint32_t word = id < SHUNT_MAX_BACKENDS ? __atomic_load_n(&j->backends[id].word, __ATOMIC_SEQ_CST) : 0;
+	uint32_t word;
 
-	return BACKEND_WORD_STATE(word) == BACKEND_UP || BACKEND_WORD_STATE(word) == BACKEND_DRAINING ||
-	       (word == BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT) &&
-		now_ns() < __atomic_load_n(&j->counts[id].doubted_until_ns, __ATOMIC_RELAXED));
+	if (id >= SHUNT_MAX_BACKENDS)
+		return false;
+	word = __atomic_load_n(&j->backends[id].word, __ATOMIC_SEQ_CST);
+	return word_is_judged(word) ||
+	       word_is_doubted(word, __atomic_load_n(&j->counts[id].doubted_until_ns, __ATOMIC_RELAXED), now_ns());
 }
 
 /* ---- challenges ---- */
@@ -908,20 +912,12 @@ void journal_drop(struct journal *j, uint32_t entry)
 
 /* ---- audit ---- */
 
-/* Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014: the finalizer of SplitMix64. */
-static uint64_t mix(uint64_t x)
-{
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ULL;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebULL;
-	return x ^ x >> 31;
-}
-
 static void audit_entry(struct audited *of, uint32_t entry, uint64_t word, uint64_t opened_ns)
 {
 	uint16_t backend = FLOW_WORD_BACKEND(word) % SHUNT_MAX_BACKENDS,
 		 owner = FLOW_WORD_OWNER(word) % SHUNT_MAX_BACKENDS;
 	/* That a packet of it was seen changes no count. */
-	uint64_t is = mix(mix(entry ^ (word & ~((uint64_t)FLOW_CONFIRMED << 40))) + opened_ns);
+	uint64_t is = mix_at(mix_at(word & ~((uint64_t)FLOW_CONFIRMED << 40), entry), opened_ns);
 
 	of[backend].sum += is;
 	of[backend].live += FLOW_WORD_STATE(word) == FLOW_OPEN;
