@@ -129,6 +129,12 @@ static struct admission_limits checked_limits(const struct shuntd *s, const stru
 	return limits;
 }
 
+/* The word of one that answers. */
+static uint32_t serving_word(const struct backend_run *b)
+{
+	return b->draining ? BACKEND_WORD(BACKEND_DRAINING, b->draining) : BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING);
+}
+
 /* Until when the data path leaves a silent one its flows. */
 static uint64_t *doubted_until_ns(const struct shuntd *s, const struct backend_run *b)
 {
@@ -224,8 +230,7 @@ static json_t *suspicion_evidence(const struct event *e)
 /* ---- doubt ---- */
 
 #define DOUBT_LOOK_NS 250000ULL /* between two looks for the answers of who is in doubt; chosen */
-#define LATE_TOLD_NS \
-	60000000000ULL /* the ledger hears of a backend that is late again and again once in so long; chosen */
+#define LATE_TOLD_NS 60000000000ULL /* the ledger hears of a backend that is late once in so long; chosen */
 
 static void doubts_wake_at(const struct shuntd *s, uint64_t at_ns)
 {
@@ -256,9 +261,7 @@ static void late_tell(struct shuntd *s, struct backend_run *b, uint64_t now)
 /* Its answers came after all: it serves on as if nothing had been. False: another word is in force. */
 static bool doubt_dispel(struct shuntd *s, struct backend_run *b, uint64_t now)
 {
-	uint32_t silent = BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT);
-	uint32_t word =
-		b->draining ? BACKEND_WORD(BACKEND_DRAINING, b->draining) : BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING);
+	uint32_t silent = BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT), word = serving_word(b);
 
 	if (!__atomic_compare_exchange_n(&record(s, b)->word, &silent, word, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 		return false;
@@ -276,22 +279,20 @@ void backends_doubts_run(struct shuntd *s)
 	for (size_t i = 0; i < s->n_backends; i++) {
 		struct backend_run *b = s->backends[i];
 		const struct session *session = &dataplane_sessions(s->dataplane)[b->id];
-		struct event e = b->doubt;
-		uint64_t until_ns = e.at_ns + s->config->probe_doubt_ns;
-		bool answered = __atomic_load_n(&session->answered_ns, __ATOMIC_RELAXED) > e.at_ns;
+		const struct event *e = &b->doubt;
+		uint64_t until_ns = e->at_ns + s->config->probe_doubt_ns;
+		bool answered = __atomic_load_n(&session->answered_ns, __ATOMIC_RELAXED) > e->at_ns;
 
-		if (!e.at_ns)
+		if (!e->at_ns)
 			continue;
 		if (!answered && now < until_ns) {
 			until_ns = until_ns < now + DOUBT_LOOK_NS ? until_ns : now + DOUBT_LOOK_NS;
 			next_ns = until_ns < next_ns ? until_ns : next_ns;
 			continue;
 		}
-		if (answered && doubt_dispel(s, b, now)) {
-			b->doubt.at_ns = 0;
-			continue;
-		}
-		backend_down(s, b, BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT), e.at_ns, event_evidence(s, b, &e));
+		if (!answered || !doubt_dispel(s, b, now))
+			backend_down(s, b, BACKEND_WORD(BACKEND_DOWN, VERDICT_SILENT), e->at_ns,
+				     event_evidence(s, b, e));
 		b->doubt.at_ns = 0;
 	}
 	if (next_ns != UINT64_MAX)
@@ -732,8 +733,7 @@ static void backends_forget(struct shuntd *s, uint64_t now)
 static void backend_admit(struct shuntd *s, struct backend_run *b, const struct session *session,
 			  const struct admission_limits *limits, uint64_t now)
 {
-	uint32_t word =
-		b->draining ? BACKEND_WORD(BACKEND_DRAINING, b->draining) : BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING);
+	uint32_t word = serving_word(b);
 	uint64_t hold_ns = admission_hold_ns(&b->admission, limits);
 	uint64_t down_ns = BACKEND_WORD_VERDICT(b->last_word) == VERDICT_JOINING ? 0 : b->since_ns;
 	json_t *evidence;
