@@ -137,7 +137,7 @@ def test_flows_of_both_balancers_survive_the_death_of_either(pair, swarm):
     here.wait_exchange()
     assert here.broken() + there.broken() == 0
     wait_for(lambda: pair.there.peer()["state"] == "down", "the loss to be seen")
-    assert pair.there.events(object="peer", what="lost")
+    wait_for(lambda: pair.there.events(object="peer", what="lost"), "the loss to be told")
 
 
 @pytest.mark.parametrize("who", [0, 1], ids=["active", "standby"])
@@ -320,8 +320,7 @@ def test_forged_replayed_cut_and_foreign_datagrams_are_counted_and_harm_nothing(
         assert after[cause] - before[cause] >= times * len(to_there), cause
     assert (after["state"], after["run"], after["peer_run"]) == ("in sync", before["run"], before["peer_run"])
     assert pair.there.entries() == entries
-    causes = {e["why"] for e in pair.there.events(object="peer", what="datagrams refused")}
-    assert len(causes) == 4
+    wait_for(lambda: len({e["why"] for e in pair.there.events(object="peer", what="datagrams refused")}) == 4, "the refusals to be told")
     group.wait_exchange()
     assert group.broken() == 0 and pair.in_sync()
 
@@ -373,7 +372,8 @@ def test_a_journal_that_is_full_at_the_standby_is_counted_and_harms_nobody(clust
     cluster.wait_sync()
     group = swarm.echo(a.take_sources(1500)).wait_open()
     wait_for(lambda: b.peer()["flows_refused_full"] >= 400, "the refusals")
-    assert b.events(object="peer", what="flows refused") and b.used() <= 1024
+    wait_for(lambda: b.events(object="peer", what="flows refused"), "the refusals to be told")
+    assert b.used() <= 1024
     group.wait_exchange()
     assert group.broken() == 0 and a.peer()["state"] != "down"
     group.close("rst")
