@@ -70,7 +70,7 @@ static __always_inline int flow_swap(struct flow *f, __u64 old, __u64 new)
 	return 1;
 }
 
-static __always_inline void flow_stats_add(__u32 opened, __u32 full, __u32 looked_up, __u32 policed)
+static __always_inline void flow_stats_add(__u32 opened, __u32 full, __u32 looked_up)
 {
 	__u32 zero = 0;
 	struct flow_stats *stats = bpf_map_lookup_elem(&flow_stats, &zero);
@@ -80,7 +80,6 @@ static __always_inline void flow_stats_add(__u32 opened, __u32 full, __u32 looke
 	stats->opened += opened;
 	stats->full += full;
 	stats->looked_up += looked_up;
-	stats->policed += policed;
 }
 
 /* ---- entries ---- */
@@ -199,7 +198,7 @@ static __always_inline int flow_record(const struct packet *p, const struct flow
 	struct flow *f = flow_take(entry);
 
 	if (!f) {
-		flow_stats_add(0, 1, 0, 0);
+		flow_stats_add(0, 1, 0);
 		return 0;
 	}
 	flow_fill(f, p, job, vip, isn, now_ns);
@@ -229,17 +228,12 @@ __noinline int flow_open(struct xdp_md *ctx, struct vip *vip)
 	__u64 now_ns = bpf_ktime_get_ns(), word = 0;
 	__u32 isn, state, kept = 0, entry = 0;
 	struct tcphdr *tcp;
-	int id = 0, above;
+	int id = 0;
 
 	if (!vip || !job)
 		return FLOW_REASON(REASON_TABLE_MISSING);
-	if (vip->flags & VIP_POLICED) {
-		above = police_syn(&job->key, vip->id, now_ns);
-		if (above)
-			flow_stats_add(0, 0, 0, 1);
-		if (above > 1)
-			return FLOW_REASON(REASON_SYN_POLICED);
-	}
+	if (vip->flags & VIP_POLICED && police_syn(&job->key, vip->id, now_ns))
+		return FLOW_REASON(REASON_SYN_POLICED);
 	packet_reload(&p);
 	tcp = packet_at(&p, job->l4, sizeof(*tcp));
 	if (!tcp)
@@ -281,7 +275,7 @@ __noinline int flow_open(struct xdp_md *ctx, struct vip *vip)
 	if (!flow_record(&p, job, word, vip->id, isn, now_ns, found.is_stale, &entry))
 		return id;
 recorded:
-	flow_stats_add(1, 0, 0, 0);
+	flow_stats_add(1, 0, 0);
 	syn_keep(ctx, job, entry, now_ns);
 	return id;
 }
@@ -362,7 +356,7 @@ __noinline int flow_follow(struct xdp_md *ctx, struct vip *vip)
 	if (!vip || !job)
 		return FLOW_REASON(REASON_TABLE_MISSING);
 	found = flow_find(job);
-	flow_stats_add(0, 0, 1, 0);
+	flow_stats_add(0, 0, 1);
 	/* An error is no sign of life: anybody may have sent it. */
 	if (found.flow && !job->is_icmp_error) {
 		found.flow->seen_ns = bpf_ktime_get_ns();

@@ -27,11 +27,12 @@ static __always_inline int rate_is_above(__u64 *due_ns, __u64 now_ns, __u64 peri
 	return 0;
 }
 
-/* May this SYN open a flow? 0: yes; 1: it is above its source's limit, which only counts; 2: and it is to be dropped. */
+/* Is this SYN to be dropped? One that is above its source's limit is counted in any case. */
 __noinline int police_syn(struct flow_key *flow, __u32 vip, __u64 now_ns)
 {
 	struct police *limit = bpf_map_lookup_elem(&police, &vip);
 	struct police_key key = { .vip = vip };
+	struct traffic *traffic;
 	__u64 *due, first;
 
 	if (!flow || !limit)
@@ -49,7 +50,10 @@ __noinline int police_syn(struct flow_key *flow, __u32 vip, __u64 now_ns)
 	}
 	if (!due || !rate_is_above(due, now_ns, limit->period_ns, limit->burst_ns))
 		return 0;
-	return limit->drop ? 2 : 1;
+	traffic = bpf_map_lookup_elem(&vip_stats, &vip);
+	if (traffic)
+		traffic->policed++;
+	return limit->drop;
 }
 
 #endif

@@ -11,7 +11,7 @@
 #include <linux/types.h>
 
 /* Bumped whenever a size, an offset or a meaning below changes. */
-#define SHUNT_ABI_VERSION 3
+#define SHUNT_ABI_VERSION 4
 
 /* Capacities, chosen: the maps are preallocated, so these are memory (see tests/packet for the totals). */
 #define SHUNT_MAX_VIPS 1024 /* entries of map `vip_stats` */
@@ -158,8 +158,9 @@ struct traffic {
 	__u64 packets;
 	__u64 bytes; /* as received: from the Ethernet header on */
 	__u64 new_flows; /* TCP segments with SYN and without ACK; 0 for UDP */
+	__u64 policed; /* `vip_stats` alone: those above their source's limit, dropped or only counted */
 };
-SHUNT_ASSERT_SIZE(struct traffic, 24);
+SHUNT_ASSERT_SIZE(struct traffic, 32);
 
 /* map `reasons`: PERCPU_ARRAY, enum reason -> __u64 packets. The sum over all reasons is the packets seen. */
 /* map `egress`: DEVMAP_HASH, ifindex -> ifindex. */
@@ -248,9 +249,8 @@ struct flow_stats {
 	__u64 opened; /* entries taken or taken anew */
 	__u64 full; /* SYNs served without an entry, the journal being full */
 	__u64 looked_up; /* packets other than SYNs looked up */
-	__u64 policed; /* SYNs above their source's limit, dropped or only counted */
 };
-SHUNT_ASSERT_SIZE(struct flow_stats, 32);
+SHUNT_ASSERT_SIZE(struct flow_stats, 24);
 
 /*
  * map `syns`: ARRAY, mmap-able, hash % SHUNT_SYNS -> the frame of a SYN that was recorded, the newest of that number, so

@@ -10,9 +10,9 @@
  *
  * Results (times are nanoseconds of CLOCK_MONOTONIC in *_ns, RFC 3339 UTC in "time" and "since"; rates are the
  * reader's business; what is not known is null; traffic counts from when the maps were made, which may be an earlier shuntd):
- *   vip show      [{name,address,protocol,port,pool,policy,hash,id,slots,packets,bytes,new_flows,
+ *   vip show      [{name,address,protocol,port,pool,policy,hash,id,slots,packets,bytes,new_flows,policed,
  *                   on_failure,syn_limit,held,held_by}]       args {"name"}
- *                   port 0: every port; syn_limit: {rate,burst,prefix,action} or null; held: its address is one of this
+ *                   port 0: every port; policed: SYNs above syn_limit; syn_limit: {rate,burst,prefix,action} or null; held: its address is one of this
  *                   host, held_by: on this interface, or null; held is null where no shuntd runs
  *   backend show  [{name,pool,id,address,forward,weight,configured_weight,domain,state,verdict,since,since_ns,packets,bytes,new_flows,
  *                   egress,mac,mtu,local,live,failures,detours,doubted,draining,deadline_us,drained,cut,hold_us,hold_left_us}]
@@ -45,14 +45,14 @@
  *                  vrrp:[{name,group,state,priority,since_ns}],interfaces:[{name,mode}],probe:{interval_us,multiplier,round,rounds_late,
  *                   rounds_skipped,send_errors,late_max_us,ticks,tick_late_max_us,suspect_since_ns,
  *                   configured_interval_us,round_cost_us},
- *                  flows:{capacity,in_use,opened,full,looked_up,policed},reasons:[{name,action,packets,meaning}]}
+ *                  flows:{capacity,in_use,opened,full,looked_up},reasons:[{name,action,packets,meaning}]}
  *                   health: "well" or "ill", not fit to have the VIPs; ill_because: one sentence, or null; track_file: what
  *                   keepalived is told, 0 (well), 1, or null: none; vrrp: what keepalived said last of each instance and
  *                   group: state master, backup, fault, stop, deleted or null: only its priority is known;
  *                   interval_us: in force; longer than configured_interval_us where that can't be kept;
  *                   round_cost_us: what sending a round takes; suspect_since_ns: all silent and no witness since then,
  *                   null: no. flows: entries of the journal, those in use as far as is known, flows recorded, flows not recorded because it was full,
- *                   packets looked up, SYNs above their limit
+ *                   packets looked up
  *   stats metrics {text}                                             all figures as OpenMetrics 1.0
  *   slot show     [{pool,slots,backend,owner,heir}]: how many of its pool's slots a backend has    args {"pool"}
  *                   with args {"pool","slot":N}: {pool,slot,owner,heir,succession:[name, ...]}, owner first

@@ -401,6 +401,7 @@ void world_traffic(int is_vip, uint32_t id, struct traffic *out)
 		out->packets += values[cpu].packets;
 		out->bytes += values[cpu].bytes;
 		out->new_flows += values[cpu].new_flows;
+		out->policed += values[cpu].policed;
 	}
 }
 
@@ -574,7 +575,6 @@ struct flow_stats world_flow_stats(void)
 		sum.opened += values[cpu].opened;
 		sum.full += values[cpu].full;
 		sum.looked_up += values[cpu].looked_up;
-		sum.policed += values[cpu].policed;
 	}
 	return sum;
 }

@@ -108,7 +108,7 @@ uint32_t dataplane_program_id(const struct dataplane *dp)
 int dataplane_vip_traffic(struct dataplane *dp, uint32_t vip, struct traffic *out)
 {
 	(void)dp;
-	*out = (struct traffic){ .packets = 100 + vip, .bytes = 6000, .new_flows = 7 };
+	*out = (struct traffic){ .packets = 100 + vip, .bytes = 6000, .new_flows = 7, .policed = 2 };
 	return traffic_error;
 }
 
@@ -218,7 +218,7 @@ struct journal_state *dataplane_journal_state(struct dataplane *dp)
 int dataplane_flow_stats(struct dataplane *dp, struct flow_stats *out)
 {
 	(void)dp;
-	*out = (struct flow_stats){ .opened = 5, .full = 4, .looked_up = 3, .policed = 2 };
+	*out = (struct flow_stats){ .opened = 5, .full = 4, .looked_up = 3 };
 	return traffic_error;
 }
 
@@ -688,7 +688,7 @@ static void every_key_of_the_contract_is_in_its_result(void **state)
 		const char *request, *keys;
 	} rows[] = {
 		{ "{\"object\":\"vip\",\"command\":\"show\"}",
-		  "name address protocol port pool policy hash id slots packets bytes new_flows on_failure "
+		  "name address protocol port pool policy hash id slots packets bytes new_flows policed on_failure "
 		  "syn_limit held held_by" },
 		{ "{\"object\":\"backend\",\"command\":\"show\"}",
 		  "name pool id address forward weight configured_weight domain state verdict since since_ns packets "
@@ -761,7 +761,7 @@ static void unknown_values_are_null(void **state)
 		{ "probe", "evidence hold_us hold_left_us loss_permille rtt_us last_answer_us window_us window_asked "
 			   "window_answers window_loss_permille rtt_p50_us rtt_p99_us engine full in_flight queued "
 			   "agent_age_us agent_version" },
-		{ "vip", "packets bytes new_flows" },
+		{ "vip", "packets bytes new_flows policed" },
 	};
 
 	(void)state;

@@ -50,7 +50,6 @@ static const struct column flow_columns[] = {
 	{ "opened", "opened", 0 },
 	{ "full", "unrecorded, it was full", 0 },
 	{ "looked_up", "packets looked up", 0 },
-	{ "policed", "SYNs above their limit", 0 },
 	{ NULL, NULL, 0 },
 };
 

@@ -34,6 +34,7 @@ static const struct column details[] = {
 	{ "packets", "packets", 0 },
 	{ "bytes", "bytes", 0 },
 	{ "new_flows", "new flows", 0 },
+	{ "policed", "SYNs above their limit", 0 },
 	{ "held", "held by this host", 0 },
 	{ "held_by", "on interface", 0 },
 	{ NULL, NULL, 0 },

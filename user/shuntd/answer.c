@@ -146,6 +146,7 @@ json_t *vip_json(const struct shuntd *s, const struct vip_run *run)
 	const struct config_vip *v = &run->conf;
 	char hash[32], interface[IF_NAMESIZE];
 	struct traffic t;
+	bool known;
 	json_t *o;
 
 	if (v->hash == HASH_5TUPLE)
@@ -158,7 +159,9 @@ json_t *vip_json(const struct shuntd *s, const struct vip_run *run)
 		      address_json(&v->address), "protocol", protocol_name(v->protocol), "port", v->port, "pool",
 		      run->pool->name, "policy", "maglev", "hash", hash, "id", (int)run->id, "slots",
 		      (int)run->pool->n_slots);
-	traffic_set(o, !dataplane_vip_traffic(s->dataplane, run->id, &t), &t);
+	known = !dataplane_vip_traffic(s->dataplane, run->id, &t);
+	traffic_set(o, known, &t);
+	json_object_set_new(o, "policed", integer_or_null(known, t.policed));
 	json_object_set_new(o, "on_failure", json_string(on_failure_name(v->on_failure)));
 	json_object_set_new(o, "syn_limit", syn_limit_json(&v->syn_limit));
 	json_object_set_new(o, "held", s->health ? json_boolean(run->held_ifindex) : json_null());
@@ -433,11 +436,10 @@ static json_t *flows_json(const struct shuntd *s)
 	struct flow_stats stats = { 0 };
 	bool known = !dataplane_flow_stats(s->dataplane, &stats);
 
-	return json_pack("{s:I, s:I, s:o, s:o, s:o, s:o}", "capacity",
+	return json_pack("{s:I, s:I, s:o, s:o, s:o}", "capacity",
 			 (json_int_t)dataplane_journal_state(s->dataplane)->capacity, "in_use",
 			 (json_int_t)journal_in_use(s->journal), "opened", integer_or_null(known, stats.opened), "full",
-			 integer_or_null(known, stats.full), "looked_up", integer_or_null(known, stats.looked_up),
-			 "policed", integer_or_null(known, stats.policed));
+			 integer_or_null(known, stats.full), "looked_up", integer_or_null(known, stats.looked_up));
 }
 
 static json_t *stats_show(struct request *r)

@@ -710,7 +710,6 @@ int dataplane_flow_stats(struct dataplane *dp, struct flow_stats *out)
 		out->opened += values[i].opened;
 		out->full += values[i].full;
 		out->looked_up += values[i].looked_up;
-		out->policed += values[i].policed;
 	}
 	free(values);
 	return err;
@@ -893,6 +892,7 @@ static int traffic_sum(struct dataplane *dp, const struct bpf_map *map, uint32_t
 		out->packets += values[i].packets;
 		out->bytes += values[i].bytes;
 		out->new_flows += values[i].new_flows;
+		out->policed += values[i].policed;
 	}
 	free(values);
 	return err;

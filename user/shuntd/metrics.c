@@ -117,8 +117,6 @@ static const struct family {
 	  "Connections served unrecorded because the journal was full." },
 	{ OF_DAEMON, "shunt_journal_lookups", COUNTER, NULL, AS_IT_IS, "flows.looked_up", NULL,
 	  "Packets looked up in the journal." },
-	{ OF_DAEMON, "shunt_syns_policed", COUNTER, NULL, AS_IT_IS, "flows.policed", NULL,
-	  "SYNs above the limit of their source." },
 	{ OF_DAEMON, "shunt_detection_seconds", HISTOGRAM, "seconds", ELSEWHERE, NULL, NULL,
 	  "From the first probe that stayed unanswered, or whose answer said so, to the verdict." },
 	{ OF_DAEMON, "shunt_steering_seconds", HISTOGRAM, "seconds", ELSEWHERE, NULL, NULL,
@@ -169,6 +167,8 @@ static const struct family {
 	  "Bytes for a VIP, from the Ethernet header on." },
 	{ OF_VIP, "shunt_vip_new_flows", COUNTER, NULL, AS_IT_IS, "new_flows", NULL,
 	  "TCP connections that clients began to open to a VIP." },
+	{ OF_VIP, "shunt_vip_syns_policed", COUNTER, NULL, AS_IT_IS, "policed", NULL,
+	  "SYNs to a VIP above the limit of their source, dropped or only counted." },
 
 	{ OF_BACKEND, "shunt_backend_info", GAUGE, NULL, INFO, NULL, "address,forward,domain",
 	  "What the configuration says of a backend." },
