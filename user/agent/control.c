@@ -12,10 +12,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "agent/connections.h"
+#include "common/clock.h"
 #include "common/unix.h"
 #include "core/cause.h"
 
@@ -29,14 +29,6 @@ struct control_server {
 };
 
 /* ---- the agent's side ---- */
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
 
 static void answer_write(struct control_server *server, const char *request, FILE *f)
 {
@@ -56,7 +48,7 @@ static void answer_write(struct control_server *server, const char *request, FIL
 		return;
 	}
 	/* To a drain that waits, a host out of service is draining, whatever its engine does. */
-	engine = word->draining ? ENGINE_DRAINING : agent_state(word, *server->options.beat, now_ns());
+	engine = word->draining ? ENGINE_DRAINING : agent_state(word, *server->options.beat, monotonic_ns());
 	state = engine == ENGINE_UNKNOWN ? "serving" : engine_name(engine);
 	err = connections_count(&connections, server->options.vips, server->options.n_vips);
 	if (err)

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "agent/control.h"
+#include "common/clock.h"
 
 #define LOOK_PERIOD_NS 200000000ULL /* between two looks at the connections, chosen */
 /*
@@ -36,14 +37,6 @@ static volatile sig_atomic_t interrupted; /* by this signal */
 static void interrupt(int signal)
 {
 	interrupted = signal;
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
 /* 0, or 1 after a sentence on stderr. */
@@ -105,7 +98,7 @@ static int drain_wait(const struct drain_options *options, struct standing *s)
 {
 	const struct timespec period = { .tv_nsec = LOOK_PERIOD_NS };
 	const struct sigaction action = { .sa_handler = interrupt };
-	uint64_t start = now_ns(), now = start, busy_ns = start, next_ns = 0;
+	uint64_t start = monotonic_ns(), now = start, busy_ns = start, next_ns = 0;
 
 	if (!s->vips) {
 		fprintf(stderr, "shunt-agent: draining, but the agent knows no VIPs to count the connections of\n");
@@ -139,7 +132,7 @@ static int drain_wait(const struct drain_options *options, struct standing *s)
 			break;
 		if (ask(options->socket, "status", s))
 			return 1;
-		now = now_ns();
+		now = monotonic_ns();
 	}
 	progress_end();
 	fprintf(stderr, "shunt-agent: goes on draining, %" PRIu64 " %s left\n", s->connections, plural(s->connections));

@@ -31,6 +31,7 @@
 #include "agent/health.h"
 #include "agent/keys.h"
 #include "agent/macs.h"
+#include "common/clock.h"
 #include "common/pins.h"
 #include "agent/vips.h"
 #include "agent/watch.h"
@@ -91,14 +92,6 @@ struct agent {
 };
 
 static char complaint[512];
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
-}
 
 static int fail(const char *what, const char *why)
 {
@@ -215,7 +208,7 @@ static int program_load(struct agent *a)
 	if (keys_read(&a->keys))
 		return 1;
 	a->macs.map_fd = bpf_map__fd(a->skel->maps.agent_macs);
-	err = macs_run(&a->macs, now_ns());
+	err = macs_run(&a->macs, monotonic_ns());
 	if (err)
 		return fail("cannot tell the program this host's link addresses", strerror(-err));
 	a->word->beat_limit_ns = engine->beat_limit_ns;
@@ -274,7 +267,7 @@ static void health_inherit(struct agent *a, uint64_t now_ns)
 /* One turn: the engine, then the word. */
 static void word_refresh(struct agent *a)
 {
-	uint64_t now = now_ns();
+	uint64_t now = monotonic_ns();
 	enum watch_news news = a->watch ? watch_run(a->watch) : WATCH_NOTHING;
 
 	if (news == WATCH_WENT_ON && a->health)
@@ -323,7 +316,7 @@ static int engine_start(struct agent *a)
 		if (!a->health)
 			return fail(config->health_url, "cannot be asked by this libcurl");
 		if (a->before.word && !config->by)
-			health_inherit(a, now_ns());
+			health_inherit(a, monotonic_ns());
 	}
 	if (config->by)
 		err = watch_open(&a->watch, &watch);
@@ -339,7 +332,7 @@ static int engine_start(struct agent *a)
 static void agent_describe(FILE *f, void *arg)
 {
 	const struct agent *a = arg;
-	uint64_t now = now_ns();
+	uint64_t now = monotonic_ns();
 
 	if (a->word->draining)
 		fprintf(f, "draining: an operator took this host out of service\n");
@@ -427,8 +420,8 @@ static int loop(struct agent *a, const sigset_t *signals)
 			       : poll(fds, n + 1, WORD_PERIOD_MS)) > 0)
 			control_run(a->control, fds + 1, n);
 		word_refresh(a);
-		attach_run(a->attach, now_ns());
-		service_run(a, now_ns());
+		attach_run(a->attach, monotonic_ns());
+		service_run(a, monotonic_ns());
 	} while (!fds[0].revents || !signal_take(a, fds[0].fd));
 	close(fds[0].fd);
 	notify_send("STOPPING=1");

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "agent/sockets.h"
+#include "common/clock.h"
 
 #define EXITING 0x4U /* PF_EXITING, include/linux/sched.h */
 #define ANCESTORS_MAX 64 /* chosen: deeper than process trees are */
@@ -62,18 +63,10 @@ bool process_is(const struct process *a, const struct process *b)
 	return a->pid == b->pid && a->start_ticks == b->start_ticks;
 }
 
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec t;
-
-	clock_gettime(clock, &t);
-	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
-}
-
 uint64_t process_born_ns(const struct process *p)
 {
 	uint64_t per_tick = 1000000000ULL / (uint64_t)sysconf(_SC_CLK_TCK);
-	uint64_t age = clock_ns(CLOCK_BOOTTIME) - p->start_ticks * per_tick, now = clock_ns(CLOCK_MONOTONIC);
+	uint64_t age = clock_ns(CLOCK_BOOTTIME) - p->start_ticks * per_tick, now = monotonic_ns();
 
 	return age < now ? now - age : 0;
 }

@@ -12,13 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
 #include "agent/process.h"
+#include "common/clock.h"
 #include "core/cause.h"
 #include "agent_watch.skel.h"
 
@@ -49,14 +49,6 @@ struct watch {
 	bool same; /* the newest engine is one that was known before */
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
-}
-
 static uint64_t life(const struct watch *w)
 {
 	return __atomic_load_n(&w->o.word->life, __ATOMIC_SEQ_CST);
@@ -74,7 +66,7 @@ static void engine_end(struct watch *w, uint64_t l, enum engine_end end)
 					 __ATOMIC_SEQ_CST))
 		return;
 	w->o.word->ended_tgid = w->n_mains ? (uint32_t)w->mains[0].pid : 0;
-	__atomic_store_n(&w->o.word->ended_ns, now_ns(), __ATOMIC_RELEASE);
+	__atomic_store_n(&w->o.word->ended_ns, monotonic_ns(), __ATOMIC_RELEASE);
 }
 
 /* ---- who it is ---- */
@@ -269,7 +261,7 @@ static bool engine_search(struct watch *w, uint64_t l)
 	struct process mains[MAINS_MAX];
 	bool same_may = !ENGINE_LIFE_CAUSE(l) || ENGINE_CAUSE_END(ENGINE_LIFE_CAUSE(l)) == ENGINE_NOT_LISTENING;
 	size_t found, n = 0;
-	uint64_t now = now_ns();
+	uint64_t now = monotonic_ns();
 
 	if (now < w->next_search_ns)
 		return false;
@@ -397,7 +389,7 @@ static void before_leave(struct watch *w, uint64_t l)
 	/* A worker may have died before it was watched anew. */
 	w->o.word->life = ENGINE_LIFE(ENGINE_LIFE_NUMBER(l), cause ? cause : ENGINE_CAUSE(ENGINE_VANISHED, 0U));
 	w->o.word->ended_tgid = before->ended_tgid;
-	w->o.word->ended_ns = cause ? before->ended_ns : now_ns();
+	w->o.word->ended_ns = cause ? before->ended_ns : monotonic_ns();
 }
 
 bool watch_seeks(const struct watch *w)

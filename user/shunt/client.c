@@ -19,6 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
+
 #define AGAIN_MS 50 /* chosen: what keeps the daemon busy mostly ends sooner */
 #define REPLY_MAX (256u << 20) /* bytes, chosen: ten times what a full balancer answers */
 
@@ -180,10 +182,7 @@ static void connection_close(struct connection *connection)
 
 static int64_t now_ms(void)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+	return (int64_t)(monotonic_ns() / 1000000);
 }
 
 /* Read what there is, for which to wait until then (-1: for ever). How much it was, 0 at the end, or -errno. */

@@ -5,8 +5,9 @@
 #include "shunt/out.h"
 
 #include <inttypes.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "common/clock.h"
 
 #define GAP "  " /* between columns */
 #define LINE_WIDTH 100 /* of what may be broken, chosen */
@@ -51,7 +52,6 @@ static void number_format(char *text, size_t size, double value, enum unit unit)
 	static const char *const counts[] = { "", "k", "M", "G", "T", "P" };
 	static const char *const bytes[] = { "B", "kB", "MB", "GB", "TB", "PB" };
 	static const char *const times[] = { "us", "ms", "s" };
-	struct timespec t;
 	double age_s, cut;
 
 	switch (unit) {
@@ -71,8 +71,7 @@ static void number_format(char *text, size_t size, double value, enum unit unit)
 		duration_format_s(text, size, value);
 		break;
 	case UNIT_SINCE_NS:
-		clock_gettime(CLOCK_MONOTONIC, &t);
-		age_s = (double)t.tv_sec + (double)t.tv_nsec / 1e9 - value / 1e9;
+		age_s = ((double)monotonic_ns() - value) / 1e9;
 		duration_format_s(text, size, age_s > 0 ? age_s : 0);
 		break;
 	case UNIT_PERCENT:
@@ -387,9 +386,8 @@ static void note(const char *text)
 static void progress(const char *text)
 {
 	static bool unfinished;
-	static int64_t next_ns;
-	struct timespec t;
-	int64_t now_ns;
+	static uint64_t next_ns;
+	uint64_t now_ns;
 
 	if (isatty(STDOUT_FILENO)) {
 		if (text)
@@ -398,8 +396,7 @@ static void progress(const char *text)
 			putchar('\n');
 		unfinished = text;
 	} else if (text) {
-		clock_gettime(CLOCK_MONOTONIC, &t);
-		now_ns = t.tv_sec * 1000000000LL + t.tv_nsec;
+		now_ns = monotonic_ns();
 		if (now_ns < next_ns)
 			return;
 		puts(text);

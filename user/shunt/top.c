@@ -5,6 +5,7 @@
  * On a terminal it has the whole screen, and gives it back however it ends; elsewhere a look is a block of lines, or a
  * line of JSON. A daemon that goes away is waited for.
  */
+#include "common/clock.h"
 #include "shunt/shunt.h"
 
 #include <errno.h>
@@ -96,14 +97,6 @@ struct top {
 	unsigned n_looks;
 	time_t unanswered_since; /* 0: it answers */
 };
-
-static int64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000LL + t.tv_nsec;
-}
 
 static json_t *time_json(time_t at)
 {
@@ -321,7 +314,7 @@ static int look(struct top *top)
 {
 	json_t *vips = NULL, *backends = NULL, *probes = NULL, *stats = NULL, *events = NULL, *slots = NULL, *probe_of;
 	const struct call *call = top->call;
-	int64_t at_ns = now_ns();
+	int64_t at_ns = monotonic_ns();
 	double seconds = top->at_ns ? (double)(at_ns - top->at_ns) / 1e9 : 0;
 	int code = request_ask(call, "backend", "show", NULL, &backends);
 
@@ -570,7 +563,7 @@ static bool key_heed(struct top *top, char key)
 static bool screen_wait(struct top *top, int64_t until_ns, const sigset_t *unblocked)
 {
 	struct pollfd keys = { .fd = isatty(STDIN_FILENO) ? STDIN_FILENO : -1, .events = POLLIN };
-	int64_t left_ns = until_ns - now_ns();
+	int64_t left_ns = until_ns - monotonic_ns();
 	struct timespec left = { .tv_sec = left_ns / 1000000000, .tv_nsec = left_ns % 1000000000 };
 	char key;
 
@@ -583,7 +576,7 @@ static int screen_run(struct top *top, int64_t interval_ns)
 {
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGTSTP, SIGCONT };
 	struct sigaction action = { .sa_handler = note_signal };
-	int64_t next_ns = now_ns() + interval_ns;
+	int64_t next_ns = monotonic_ns() + interval_ns;
 	struct termios before = { 0 };
 	sigset_t blocked, unblocked;
 	bool over = false;
@@ -604,9 +597,9 @@ static int screen_run(struct top *top, int64_t interval_ns)
 			stopped = 0;
 			screen_enter(&before);
 		}
-		if (!over && now_ns() >= next_ns) {
+		if (!over && (int64_t)monotonic_ns() >= next_ns) {
 			look_again(top);
-			next_ns = now_ns() + interval_ns;
+			next_ns = monotonic_ns() + interval_ns;
 		}
 	}
 	screen_leave(&before);

@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <time.h>
 
+#include "common/clock.h"
 #include "shuntd/backends.h"
 #include "shuntd/health.h"
 #include "shuntd/journal.h"
@@ -50,14 +51,6 @@ const char *arg_string(const struct request *r, const char *key)
 }
 
 /* ---- values ---- */
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
 
 /* Memory that the kernel or the prober writes meanwhile. */
 static uint64_t load(const __u64 *p)
@@ -194,7 +187,7 @@ static uint64_t live_flows(const struct shuntd *s, const struct backend_run *b)
 /* Draining: why, how long until the rest is cut, whether it is over and how it ended. */
 static void drain_set(json_t *o, const struct backend_run *b)
 {
-	uint64_t now = now_ns(), deadline = b->drain_deadline_ns;
+	uint64_t now = monotonic_ns(), deadline = b->drain_deadline_ns;
 	bool draining = b->draining != VERDICT_NONE;
 
 	json_object_set_new(o, "draining",
@@ -217,7 +210,7 @@ void hold_set(json_t *o, const struct shuntd *s, const struct backend_run *b)
 	json_object_set_new(o, "hold_us", waits ? us_json(hold_ns) : json_null());
 	json_object_set_new(o, "hold_left_us",
 			    waits && b->admission.answering_since_ns
-				    ? us_json(admission_left_ns(&b->admission, &limits, now_ns()))
+				    ? us_json(admission_left_ns(&b->admission, &limits, monotonic_ns()))
 				    : json_null());
 }
 
@@ -342,7 +335,7 @@ static json_t *backend_drain(struct request *r)
 		return NULL;
 	if (within && json_integer_value(within) < 0)
 		return refuse(r, CONTROL_MISUSE, "a deadline is not in the past");
-	if (within && __builtin_add_overflow(now_ns(), (uint64_t)json_integer_value(within), &deadline_ns))
+	if (within && __builtin_add_overflow(monotonic_ns(), (uint64_t)json_integer_value(within), &deadline_ns))
 		return refuse(r, CONTROL_MISUSE, "a deadline is not that far away");
 	err = backends_drain(r->shuntd, b, VERDICT_DRAINED, deadline_ns);
 	if (err && err != -EALREADY && err != -ENOTCONN)
@@ -466,8 +459,9 @@ static json_t *stats_show(struct request *r)
 			  integer_or_null(suspect_ns, suspect_ns));
 	json_object_set_new(probe, "configured_interval_us", interval_json(s->config->probe_interval_ns));
 	json_object_set_new(probe, "round_cost_us", prober ? us_json(prober->round_ns) : json_null());
-	return json_pack("{s:I, s:I, s:s, s:s, s:s?, s:o, s:o, s:o, s:o, s:o, s:o}", "now_ns", (json_int_t)now_ns(),
-			 "uptime_s", (json_int_t)((now_ns() - s->started_ns) / 1000000000), "detector",
+	return json_pack("{s:I, s:I, s:s, s:s, s:s?, s:o, s:o, s:o, s:o, s:o, s:o}", "now_ns",
+			 (json_int_t)monotonic_ns(), "uptime_s",
+			 (json_int_t)((monotonic_ns() - s->started_ns) / 1000000000), "detector",
 			 s->detector == DETECTOR_KERNEL ? "kernel" : "controller", "health", ill ? "ill" : "well",
 			 "ill_because", ill, "track_file", keepalived_track_json(s->keepalived), "vrrp",
 			 keepalived_instances_json(s->keepalived), "interfaces", interfaces, "probe", probe, "flows",

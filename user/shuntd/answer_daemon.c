@@ -3,9 +3,9 @@
  * answer_daemon.c - what requests about shuntd itself are answered: which one runs, what it went on with, and its end.
  */
 #include <net/if.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "shuntd/answer.h"
 
 static json_t *interfaces_json(const struct shuntd *s)
@@ -32,11 +32,8 @@ json_t *daemon_show(struct request *r)
 	const char *start = dataplane_inherited(s->dataplane)  ? "took over"
 			    : dataplane_replaces(s->dataplane) ? "began anew"
 							       : "first";
-	struct timespec now;
-	uint64_t now_ns;
+	uint64_t now_ns = monotonic_ns();
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	now_ns = (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
 	return json_pack("{s:s, s:i, s:I, s:s, s:s?, s:s?, s:s, s:s, s:I, s:i, s:i, s:o}", "version", SHUNT_VERSION,
 			 "pid", (int)getpid(), "uptime_s", (json_int_t)((now_ns - s->started_ns) / 1000000000),
 			 "config", s->config_path, "pin", pinned ? s->pins.directory : NULL, "not_pinned_because",

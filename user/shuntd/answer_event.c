@@ -2,20 +2,13 @@
 /*
  * answer_event.c - what happened, and what it came to: the ledger's events, availability, pools.
  */
+#include "common/clock.h"
 #include "shuntd/answer.h"
 
 #include <time.h>
 
 #include "core/wall_time.h"
 #include "shuntd/record.h"
-
-static int64_t clock_ns(clockid_t clock)
-{
-	struct timespec t;
-
-	clock_gettime(clock, &t);
-	return t.tv_sec * 1000000000LL + t.tv_nsec;
-}
 
 static uint64_t arg_from(const struct request *r, uint64_t otherwise)
 {
@@ -212,8 +205,8 @@ static json_t *pool_json(const struct shuntd *s, const struct pool_run *pool, co
 		live += __atomic_load_n(&dataplane_backend_flows(s->dataplane)[b->id].live, __ATOMIC_RELAXED);
 	}
 	if (pool->rebuilt_ns)
-		wall_time_format(clock_ns(CLOCK_REALTIME) - (clock_ns(CLOCK_MONOTONIC) - (int64_t)pool->rebuilt_ns),
-				 rebuilt, sizeof(rebuilt));
+		wall_time_format(clock_ns(CLOCK_REALTIME) - (monotonic_ns() - (int64_t)pool->rebuilt_ns), rebuilt,
+				 sizeof(rebuilt));
 	return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:s?, s:o, s:i, s:o}", "name", pool->name, "slots",
 			 (int)pool->n_slots, "backends", (int)n_backends, "up", (int)n[BACKEND_UP], "draining",
 			 (int)n[BACKEND_DRAINING], "down", (int)n[BACKEND_DOWN], "live", (json_int_t)live,

@@ -2,8 +2,8 @@
 /*
  * answer_probe.c - what `probe show` is answered: all that is known of how a backend is asked and what it answers.
  */
-#include <time.h>
 
+#include "common/clock.h"
 #include "core/cause.h"
 #include "core/check.h"
 #include "core/round_trips.h"
@@ -90,7 +90,6 @@ static json_t *check_json(const struct shuntd *s, const struct backend_run *b)
 json_t *probe_json(const struct shuntd *s, const struct backend_run *b)
 {
 	uint32_t word = backend_word(s, b->id);
-	struct timespec t;
 	json_t *o = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:s, s:o, s:o}", "backend", b->conf.name, "pool",
 			      b->pool->name, "address", address_json(&b->conf.address), "check", check_json(s, b),
 			      "interval_us", interval_json(s->pace.interval_ns), "configured_interval_us",
@@ -98,9 +97,8 @@ json_t *probe_json(const struct shuntd *s, const struct backend_run *b)
 			      backend_verdict_name(word), "since_ns", integer_or_null(b->since_ns, b->since_ns),
 			      "evidence", b->evidence ? json_incref(b->evidence) : json_null());
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
 	hold_set(o, s, b);
-	counts_set(o, s, b, (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec);
+	counts_set(o, s, b, monotonic_ns());
 	agent_set(o, &dataplane_sessions(s->dataplane)[b->id]);
 	return o;
 }

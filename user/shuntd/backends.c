@@ -11,6 +11,7 @@
 #include <sys/timerfd.h>
 #include <time.h>
 
+#include "common/clock.h"
 #include "core/bfd.h"
 #include "core/cause.h"
 #include "core/check.h"
@@ -21,14 +22,6 @@
 #include "shuntd/names.h"
 #include "shuntd/pools.h"
 #include "shuntd/state.h"
-
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec t;
-
-	clock_gettime(clock, &t);
-	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
-}
 
 const char *backend_state_name(uint32_t word)
 {
@@ -146,7 +139,7 @@ bool backend_is_doubted(const struct shuntd *s, const struct backend_run *b)
 	const struct backend *record = &dataplane_backends(s->dataplane)[b->id];
 
 	return word_is_doubted(__atomic_load_n(&record->word, __ATOMIC_RELAXED),
-			       __atomic_load_n(doubted_until_ns(s, b), __ATOMIC_RELAXED), clock_ns(CLOCK_MONOTONIC));
+			       __atomic_load_n(doubted_until_ns(s, b), __ATOMIC_RELAXED), monotonic_ns());
 }
 
 /* A backend went down, however we learnt of it. */
@@ -274,7 +267,7 @@ static bool doubt_dispel(struct shuntd *s, struct backend_run *b, uint64_t now)
 
 void backends_doubts_run(struct shuntd *s)
 {
-	uint64_t now = clock_ns(CLOCK_MONOTONIC), next_ns = UINT64_MAX;
+	uint64_t now = monotonic_ns(), next_ns = UINT64_MAX;
 
 	for (size_t i = 0; i < s->n_backends; i++) {
 		struct backend_run *b = s->backends[i];
@@ -433,8 +426,7 @@ void backends_resolve(struct shuntd *s)
 			continue;
 		if (__atomic_compare_exchange_n(&record(s, b)->word, &word, down, false, __ATOMIC_SEQ_CST,
 						__ATOMIC_RELAXED))
-			backend_down(s, b, down, clock_ns(CLOCK_MONOTONIC),
-				     json_pack("{s:s}", "cause", way_error(b->way_error)));
+			backend_down(s, b, down, monotonic_ns(), json_pack("{s:s}", "cause", way_error(b->way_error)));
 	}
 }
 
@@ -455,7 +447,7 @@ static bool word_swap(struct shuntd *s, struct backend_run *b, enum backend_stat
 	while (BACKEND_WORD_STATE(word) == (uint32_t)from)
 		if (__atomic_compare_exchange_n(&record(s, b)->word, &word, to, false, __ATOMIC_SEQ_CST,
 						__ATOMIC_SEQ_CST)) {
-			word_seen(s, b, to, clock_ns(CLOCK_MONOTONIC));
+			word_seen(s, b, to, monotonic_ns());
 			return true;
 		}
 	return false;
@@ -503,7 +495,7 @@ static int drain_begin(struct shuntd *s, struct backend_run *b, enum verdict why
 		return -EALREADY;
 	}
 	b->draining = why;
-	b->drain_since_ns = clock_ns(CLOCK_MONOTONIC);
+	b->drain_since_ns = monotonic_ns();
 	b->drain_deadline_ns = deadline_ns;
 	b->drained = false;
 	b->n_cut = 0;
@@ -792,7 +784,7 @@ static void backend_run_one(struct shuntd *s, struct backend_run *b, const struc
 
 void backends_run(struct shuntd *s)
 {
-	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	uint64_t now = monotonic_ns();
 	struct admission_limits limits = backends_limits(s);
 
 	for (size_t i = 0; i < s->n_backends; i++)
@@ -838,7 +830,7 @@ int backend_join(struct shuntd *s, struct backend_run *b)
 	session_open(session, b, salt);
 	if (d->n_sessions < b->id)
 		d->n_sessions = b->id;
-	word_seen(s, b, BACKEND_WORD(BACKEND_DOWN, VERDICT_JOINING), clock_ns(CLOCK_MONOTONIC));
+	word_seen(s, b, BACKEND_WORD(BACKEND_DOWN, VERDICT_JOINING), monotonic_ns());
 	__atomic_store_n(&record(s, b)->word, b->last_word, __ATOMIC_SEQ_CST);
 	return 0;
 }

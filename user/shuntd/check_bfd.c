@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "core/config.h"
 #include "shunt/heartbeat.h"
 #include "shuntd/check_kind.h"
@@ -319,7 +320,7 @@ static void bfd_kind_close(struct check *k)
 	if (k->bfd.fd < 0)
 		return;
 	bfd_admin(&k->bfd.session, true);
-	send_packet(k, checker_now_ns());
+	send_packet(k, monotonic_ns());
 	close(k->bfd.fd);
 }
 

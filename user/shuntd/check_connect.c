@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "shuntd/check_kind.h"
 
 static void connect_end(struct check *k)
@@ -60,7 +61,7 @@ static void connect_begin(struct check *k, uint64_t now_ns)
 	}
 	err = connect(k->connect_fd, (struct sockaddr *)&to, size) ? errno : 0;
 	if (!err || err == ECONNREFUSED) {
-		connect_outcome(k, err, checker_now_ns());
+		connect_outcome(k, err, monotonic_ns());
 		return;
 	}
 	if (err == EINPROGRESS)

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 
+#include "common/clock.h"
 #include "shuntd/check_kind.h"
 
 static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
@@ -32,7 +33,7 @@ static int timer_wanted(CURLM *multi, long timeout_ms, void *arg)
 	struct checker *c = arg;
 
 	(void)multi;
-	c->curl_ns = timeout_ms < 0 ? UINT64_MAX : checker_now_ns() + (uint64_t)timeout_ms * 1000000ULL;
+	c->curl_ns = timeout_ms < 0 ? UINT64_MAX : monotonic_ns() + (uint64_t)timeout_ms * 1000000ULL;
 	if (c->curl_ns < c->wake_ns)
 		c->wake_ns = c->curl_ns;
 	return 0;

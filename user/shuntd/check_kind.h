@@ -100,7 +100,6 @@ struct checker {
 	uint64_t random; /* state of the generator */
 };
 
-uint64_t checker_now_ns(void);
 uint32_t checker_random(struct checker *c);
 int checker_watch(struct checker *c, int fd, enum source source, uint32_t value, uint32_t events); /* 0 or -errno */
 

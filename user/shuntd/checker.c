@@ -7,6 +7,7 @@
  * witness to makes us suspect ourselves: as in shunt/detect.h, nobody is judged then until somebody is heard again, and
  * what was left open meanwhile is pardoned.
  */
+#include "common/clock.h"
 #include "shuntd/check_kind.h"
 
 #include <errno.h>
@@ -30,14 +31,6 @@
 #define AGAIN_NS 1000000ULL /* chosen: after that he looks again */
 #define DEAF_NS 5000000ULL /* chosen: how often a deaf one looks whether the prober's sessions are heard */
 #define BATCH 64
-
-uint64_t checker_now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
 
 /* xorshift64 (Marsaglia, "Xorshift RNGs", 2003): for jitter and ports, not for secrets. */
 uint32_t checker_random(struct checker *c)
@@ -114,7 +107,7 @@ void check_convict(struct check *k, enum event_kind kind, uint32_t cause, uint64
 						__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
 			struct event e = { .kind = kind,
 					   .backend = k->of.id,
-					   .at_ns = checker_now_ns(),
+					   .at_ns = monotonic_ns(),
 					   .first_sent_ns = first_sent_ns,
 					   .answered_ns = k->session->answered_ns,
 					   .witness = witness,
@@ -296,7 +289,7 @@ static void take_arrived(struct checker *c, struct epoll_event *ready, int n)
 	uint64_t now_ns;
 
 	do {
-		now_ns = checker_now_ns();
+		now_ns = monotonic_ns();
 		for (int i = 0; i < n; i++) {
 			uint32_t value = (uint32_t)ready[i].data.u64;
 			uint64_t ticks;
@@ -329,7 +322,7 @@ static void take_arrived(struct checker *c, struct epoll_event *ready, int n)
 
 static void turn(struct checker *c, struct epoll_event *ready, int n)
 {
-	uint64_t now_ns = checker_now_ns(), late_ns = now_ns > c->wake_ns ? now_ns - c->wake_ns : 0;
+	uint64_t now_ns = monotonic_ns(), late_ns = now_ns > c->wake_ns ? now_ns - c->wake_ns : 0;
 
 	/* Due at 0 is due at once, not late. */
 	if (c->wake_ns && late_ns > LATE_NS) {
@@ -339,7 +332,7 @@ static void turn(struct checker *c, struct epoll_event *ready, int n)
 				c->checks[id]->kind->late(c->checks[id], late_ns, now_ns);
 	}
 	take_arrived(c, ready, n);
-	now_ns = checker_now_ns();
+	now_ns = monotonic_ns();
 	if (now_ns >= c->curl_ns) {
 		c->curl_ns = UINT64_MAX;
 		check_http_step(c, CURL_SOCKET_TIMEOUT, 0, now_ns);
@@ -465,7 +458,7 @@ static int check_open(struct checker *c, const struct checked *of, const char **
 		.checker = c, .of = *of, .kind = kinds[of->check.type], .session = &c->o.sessions[of->id]
 	};
 	k->session->agent_age_us = PROBE_AGE_UNKNOWN;
-	err = k->kind->open(k, checker_now_ns(), why);
+	err = k->kind->open(k, monotonic_ns(), why);
 	if (err) {
 		k->kind->close(k);
 		free(k);

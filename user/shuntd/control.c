@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/unix.h"
 #include "shunt/control.h"
 #include "shuntd/answer.h"
@@ -48,14 +49,6 @@ struct control {
 	uint64_t timer_ns; /* when it is set to fire; 0: never */
 	struct client *clients[CONTROL_CLIENTS_MAX]; /* NULL: free */
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
 
 /* ---- one client ---- */
 
@@ -117,7 +110,7 @@ static int output_flush(struct client *client)
 		if (n < 0)
 			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 		client->output_start += (size_t)n;
-		client->active_ns = now_ns();
+		client->active_ns = monotonic_ns();
 	}
 	/* Big replies are rare: memory is not kept for the next one. */
 	free(client->output);
@@ -186,7 +179,7 @@ static int input_read(struct client *client)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 	client->input_end += (size_t)n;
 	client->ended = n == 0;
-	client->active_ns = now_ns();
+	client->active_ns = monotonic_ns();
 	return 0;
 }
 
@@ -298,7 +291,7 @@ static void client_settle(struct control *control, struct client *client)
 	if (!owes)
 		client->deadline_ns = 0;
 	else if (!client->deadline_ns)
-		client->deadline_ns = now_ns() + CONTROL_PATIENCE_MS * 1000000ULL;
+		client->deadline_ns = monotonic_ns() + CONTROL_PATIENCE_MS * 1000000ULL;
 }
 
 static void client_run(struct control *control, struct client *client, uint32_t events)
@@ -357,7 +350,7 @@ static void client_accept(struct control *control)
 	client->fd = fd;
 	client->uid = credentials.uid;
 	client->interest = event.events;
-	client->active_ns = now_ns();
+	client->active_ns = monotonic_ns();
 	event.data.ptr = client;
 	*client_place(control) = client;
 	if (epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, fd, &event))
@@ -366,7 +359,7 @@ static void client_accept(struct control *control)
 
 static void deadlines_check(struct control *control)
 {
-	uint64_t now = now_ns(), expirations;
+	uint64_t now = monotonic_ns(), expirations;
 
 	/* Reading is what silences it; whether it had fired is told by the deadlines. */
 	if (read(control->timer_fd, &expirations, sizeof(expirations)) > 0)

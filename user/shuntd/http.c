@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "page.h"
 #include "shuntd/answer.h"
 #include "shuntd/health.h"
@@ -62,14 +63,6 @@ struct http {
 	struct MHD_Connection *waiting[HTTP_CLIENTS_MAX]; /* for them, suspended */
 	int n_waiting;
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * SECOND_NS + (uint64_t)t.tv_nsec;
-}
 
 /* ---- responses ---- */
 
@@ -144,7 +137,7 @@ static enum MHD_Result api_answer(struct http *http, struct MHD_Connection *conn
 	struct kept *kept = &http->answers[path - paths];
 	struct request request = { .shuntd = http->shuntd, .uid = (uid_t)-1 };
 	json_t *words = json_object(), *args, *result;
-	uint64_t begun_ns = now_ns();
+	uint64_t begun_ns = monotonic_ns();
 	bool is_plain = MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, word_add, words) == 0;
 
 	if (is_plain && kept->response && begun_ns < kept->until_ns) {
@@ -163,7 +156,7 @@ static enum MHD_Result api_answer(struct http *http, struct MHD_Connection *conn
 		return respond(connection, MHD_HTTP_OK, response_json(result));
 	kept_drop(kept);
 	kept->response = response_json(result);
-	kept->until_ns = now_ns() + ANSWER_KEPT * (now_ns() - begun_ns);
+	kept->until_ns = monotonic_ns() + ANSWER_KEPT * (monotonic_ns() - begun_ns);
 	return respond_kept(connection, kept);
 }
 
@@ -227,12 +220,12 @@ static struct MHD_Response *response_metrics(struct metrics *metrics, enum metri
 
 static void metrics_go_on(struct http *http)
 {
-	if (!http->making || !metrics_run(http->making, now_ns() + SLICE_NS))
+	if (!http->making || !metrics_run(http->making, monotonic_ns() + SLICE_NS))
 		return;
 	for (int i = 0; i < METRICS_FORMATS; i++) {
 		kept_drop(&http->metrics[i]);
 		http->metrics[i].response = response_metrics(http->making, (enum metrics_format)i);
-		http->metrics[i].until_ns = now_ns() + METRICS_KEPT_NS;
+		http->metrics[i].until_ns = monotonic_ns() + METRICS_KEPT_NS;
 	}
 	metrics_free(http->making);
 	http->making = NULL;
@@ -244,7 +237,7 @@ static enum MHD_Result metrics_answer(struct http *http, struct MHD_Connection *
 {
 	const struct kept *kept = &http->metrics[format_choose(connection)];
 
-	if (!http->making && now_ns() >= kept->until_ns) {
+	if (!http->making && monotonic_ns() >= kept->until_ns) {
 		http->making = metrics_begin(http->shuntd);
 		metrics_go_on(http);
 	}
@@ -299,7 +292,7 @@ static void client_touch(struct MHD_Connection *connection)
 	struct http_client *client = info ? info->socket_context : NULL;
 
 	if (client)
-		client->since_ns = now_ns();
+		client->since_ns = monotonic_ns();
 }
 
 /* MHD_AccessHandlerCallback: when the headers are there, for each part of a body, and when the request is complete. */
@@ -351,7 +344,7 @@ static void clients_displace(struct http *http)
 			oldest = c;
 	}
 	if (n > HTTP_CLIENTS_MAX - HTTP_CLIENTS_SPARE)
-		client_cut(oldest, now_ns());
+		client_cut(oldest, monotonic_ns());
 }
 
 static void on_connection(void *arg, struct MHD_Connection *connection, void **context,
@@ -372,7 +365,7 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
 			client = &http->clients[i];
 	if (!client)
 		return;
-	*client = (struct http_client){ .fd = info->connect_fd, .since_ns = now_ns() };
+	*client = (struct http_client){ .fd = info->connect_fd, .since_ns = monotonic_ns() };
 	*context = client;
 	clients_displace(http);
 }
@@ -403,7 +396,7 @@ static void http_run(struct http *http)
 {
 	struct itimerspec at = { 0 };
 	MHD_UNSIGNED_LONG_LONG wait_ms;
-	uint64_t soon_ns = PERIOD_NS, now = now_ns();
+	uint64_t soon_ns = PERIOD_NS, now = monotonic_ns();
 
 	if (now - http->looked_ns >= PERIOD_NS) {
 		http->looked_ns = now;

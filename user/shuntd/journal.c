@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <time.h>
 
+#include "common/clock.h"
 #include "core/flow.h"
 #include "core/mix.h"
 #include "core/peer.h"
@@ -150,14 +151,6 @@ struct journal {
 	bool has_peer; /* journal_peer() */
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * SECOND_NS + (uint64_t)t.tv_nsec;
-}
-
 /* The walk's clock is read on other CPUs: what it wrote may be a little later than our now. */
 static bool older_than(uint64_t then_ns, uint64_t now, uint64_t age_ns)
 {
@@ -241,7 +234,8 @@ static bool backend_serves(const struct journal *j, uint16_t id)
 		return false;
 	word = __atomic_load_n(&j->backends[id].word, __ATOMIC_SEQ_CST);
 	return word_is_judged(word) ||
-	       word_is_doubted(word, __atomic_load_n(&j->counts[id].doubted_until_ns, __ATOMIC_RELAXED), now_ns());
+	       word_is_doubted(word, __atomic_load_n(&j->counts[id].doubted_until_ns, __ATOMIC_RELAXED),
+			       monotonic_ns());
 }
 
 /* ---- challenges ---- */
@@ -318,7 +312,7 @@ static void pressure_set(struct journal *j, bool on)
 {
 	j->shuntd->confirm = on;
 	vips_flags_apply(j->shuntd); /* what fails is tried again by whoever writes the VIP next */
-	j->pressure_ns = on ? now_ns() : 0; /* flows opened from here on are confirmed by their next packet */
+	j->pressure_ns = on ? monotonic_ns() : 0; /* flows opened from here on are confirmed by their next packet */
 	ledger_add(j->shuntd->ledger, 0, "shuntd", "self", on ? "journal fills" : "journal has room",
 		   on ? "flows are confirmed by their packets" : "below half",
 		   json_pack("{s:I, s:I}", "entries", (json_int_t)journal_in_use(j), "capacity",
@@ -546,7 +540,7 @@ static void wait_a_little(struct journal *j)
 {
 	const struct timespec nap = { .tv_nsec = WINDOW_SLEEP_NS };
 
-	if (!window_is_open(j, now_ns()))
+	if (!window_is_open(j, monotonic_ns()))
 		clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
 }
 
@@ -558,17 +552,17 @@ static bool tell_slice(struct journal *j, struct tell *t, uint64_t now)
 
 	for (; t->syn < SHUNT_SYNS && now < end_ns; t->syn++)
 		if (tell_replay(j, t, &j->syns[t->syn]) || !(t->syn % SLICE_STEP))
-			now = now_ns();
+			now = monotonic_ns();
 	for (; t->syn == SHUNT_SYNS && t->entry < used && n < SLICE_TELLS && now < end_ns; t->entry++) {
 		if (!outlet_has_room(j->outlet) || !window_is_open(j, now))
 			break;
 		n += tell_flow(j, t, &j->flows[t->entry], now);
 		if (!(t->entry % SLICE_STEP))
-			now = now_ns();
+			now = monotonic_ns();
 	}
 	outlet_flush(j->outlet);
 	if (!t->pass && t->n_told) {
-		t->last_ns = now_ns();
+		t->last_ns = monotonic_ns();
 		if (!t->first_ns)
 			t->first_ns = t->last_ns;
 	}
@@ -593,7 +587,7 @@ static bool tell_run(struct journal *j, struct tell *t, uint64_t now)
 		tell_report(j, t);
 		next = TELL_PASSES - 1;
 	}
-	tell_begin_pass(t, next, now_ns() + tell_gaps_ns[next]);
+	tell_begin_pass(t, next, monotonic_ns() + tell_gaps_ns[next]);
 	return true;
 }
 
@@ -643,9 +637,10 @@ static struct tell *tell_begin(struct journal *j, uint16_t backend)
 		}
 		*at = t;
 	}
-	*t = (struct tell){
-		.next = t->next, .backend = backend, .at_ns = now_ns(), .n_failed_before = outlet_failed(j->outlet)
-	};
+	*t = (struct tell){ .next = t->next,
+			    .backend = backend,
+			    .at_ns = monotonic_ns(),
+			    .n_failed_before = outlet_failed(j->outlet) };
 	if (backend) {
 		uint64_t answered_ns = __atomic_load_n(&j->sessions[backend].answered_ns, __ATOMIC_RELAXED);
 
@@ -659,7 +654,7 @@ void journal_tell(struct journal *j, uint16_t backend)
 {
 	struct tell *t = tell_begin(j, backend);
 
-	for (uint64_t now = t ? t->at_ns : 0; t && !t->pass && now < t->at_ns + TELL_NOW_NS; now = now_ns())
+	for (uint64_t now = t ? t->at_ns : 0; t && !t->pass && now < t->at_ns + TELL_NOW_NS; now = monotonic_ns())
 		if (!tell_run(j, t, now))
 			break; /* serves again: journal_run() ends it */
 }
@@ -804,7 +799,7 @@ static void moves_run(struct journal *j, uint64_t now)
 		if (vip && vip->pool == pool)
 			move_flow(j, f, vip, slots, n_slots);
 		if (!(m->entry % SLICE_STEP))
-			now = now_ns();
+			now = monotonic_ns();
 	}
 	if (m->entry < used)
 		return;
@@ -862,7 +857,7 @@ int journal_insert(struct journal *j, const struct peer_flow *flow, uint32_t *en
 	f = &j->flows[*entry];
 	f->key = flow->key;
 	f->opened_ns = flow->opened_ns;
-	f->seen_ns = now_ns();
+	f->seen_ns = monotonic_ns();
 	f->isn = flow->isn;
 	f->vip = flow->vip;
 	f->ingress_ifindex = 0;
@@ -885,7 +880,7 @@ bool journal_follow(struct journal *j, uint32_t entry, uint64_t word, const stru
 		return false;
 	f->isn = flow->isn;
 	f->opened_ns = flow->opened_ns;
-	f->seen_ns = now_ns();
+	f->seen_ns = monotonic_ns();
 	f->challenged = 0;
 	return true;
 }
@@ -999,7 +994,7 @@ static bool audit_run(struct journal *j, uint64_t now)
 			audit_entry(a->again ? a->second : a->first, a->entry, word,
 				    __atomic_load_n(&f->opened_ns, __ATOMIC_RELAXED));
 		if (!(a->entry % SLICE_STEP))
-			now = now_ns();
+			now = monotonic_ns();
 	}
 	if (a->entry < a->used)
 		return true;
@@ -1022,7 +1017,7 @@ void journal_audit(struct journal *j)
 
 bool journal_run(struct journal *j)
 {
-	uint64_t now = now_ns();
+	uint64_t now = monotonic_ns();
 
 	/* What the sockets didn't take waits for the next period: nothing is gained by trying at once. */
 	if (!outlet_flush(j->outlet))

@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "core/vrrp_line.h"
 #include "shuntd/health.h"
 #include "shuntd/loop.h"
@@ -51,14 +52,6 @@ struct keepalived {
 	struct instance instances[INSTANCES_MAX];
 	size_t n;
 };
-
-static uint64_t clock_now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
-}
 
 /* An error that wasn't there before, or the end of one. */
 static void error_tell(struct keepalived *k, int *known, int err, const char *path)
@@ -153,7 +146,7 @@ static void line_take(struct keepalived *k, const char *text, size_t length)
 		i->last.state = before;
 	if (!line.state || (before && !strcmp(before, line.state)))
 		return;
-	i->since_ns = clock_now_ns();
+	i->since_ns = monotonic_ns();
 	snprintf(why, sizeof(why), "%s%s", before ? "it was " : "says keepalived", before ? before : "");
 	ledger_add(k->s->ledger, i->since_ns, line.is_group ? "vrrp group" : "vrrp", line.name, line.state, why,
 		   json_pack("{s:i}", "priority", (int)line.priority));
@@ -300,7 +293,7 @@ static uint64_t packets(const struct shuntd *s)
 void keepalived_leave(struct keepalived *k)
 {
 	const struct timespec pause = { .tv_nsec = 1000000 };
-	uint64_t begun_ns = clock_now_ns(), moved_ns = begun_ns, now = begun_ns, seen = 0, n;
+	uint64_t begun_ns = monotonic_ns(), moved_ns = begun_ns, now = begun_ns, seen = 0, n;
 
 	if (!k || !*k->conf.track_file || track_set(k, 1))
 		return;
@@ -314,7 +307,7 @@ void keepalived_leave(struct keepalived *k)
 		if (now - moved_ns >= QUIET_NS)
 			return;
 		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
-		now = clock_now_ns();
+		now = monotonic_ns();
 	}
 }
 

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "core/wall_time.h"
 #include "shuntd/ledger_file.h"
 
@@ -111,14 +112,6 @@ static bool stderr_is_journal(void)
 		return false;
 	snprintf(text, sizeof(text), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
 	return !strcmp(stream, text);
-}
-
-static int64_t clock_ns(clockid_t clock)
-{
-	struct timespec t;
-
-	clock_gettime(clock, &t);
-	return t.tv_sec * SECOND_NS + t.tv_nsec;
 }
 
 /* `OBJECT NAME: WHAT (WHY: KEY VALUE, ...)`, leaving out what is not there. */
@@ -223,7 +216,7 @@ static int file_follow(struct ledger *ledger)
 
 static void file_failed(struct ledger *ledger, int err)
 {
-	ledger->next_try_ns = clock_ns(CLOCK_MONOTONIC) + RETRY_NS;
+	ledger->next_try_ns = monotonic_ns() + RETRY_NS;
 	if (ledger->failing)
 		return;
 	ledger->failing = true;
@@ -248,7 +241,7 @@ static void file_write(struct ledger *ledger)
 
 void ledger_run(struct ledger *ledger)
 {
-	int64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+	int64_t now_ns = monotonic_ns();
 
 	if (!ledger->file)
 		return;
@@ -334,7 +327,7 @@ void ledger_close(struct ledger *ledger)
 void ledger_add(struct ledger *ledger, uint64_t at_ns, const char *object, const char *name, const char *what,
 		const char *why, json_t *evidence)
 {
-	int64_t now_ns = clock_ns(CLOCK_MONOTONIC), wall_ns = clock_ns(CLOCK_REALTIME);
+	int64_t now_ns = monotonic_ns(), wall_ns = clock_ns(CLOCK_REALTIME);
 	char time[WALL_TIME_TEXT_MAX], *text = NULL;
 	json_t *event;
 	size_t size;

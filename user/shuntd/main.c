@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/privileges.h"
 #include "shuntd/adopt.h"
 #include "shuntd/attach.h"
@@ -127,7 +128,6 @@ static void on_control(void *arg)
 static void on_period(void *arg)
 {
 	struct shuntd *s = arg;
-	struct timespec now;
 	uint64_t ticks, now_ns;
 
 	if (read(s->timer, &ticks, sizeof(ticks)) != sizeof(ticks))
@@ -140,8 +140,7 @@ static void on_period(void *arg)
 	peering_run(s->peering);
 	ledger_run(s->ledger);
 	state_run(s->state);
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	now_ns = (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+	now_ns = monotonic_ns();
 	attach_run(s, now_ns);
 	health_run(s->health, now_ns);
 	keepalived_run(s->keepalived, now_ns);
@@ -470,7 +469,6 @@ int main(int argc, char **argv)
 			    .timer = -1,
 			    .doubts = -1,
 			    .signals = -1 };
-	struct timespec now;
 	sigset_t handled;
 	char *text, *absolute, *socket = NULL, why[512];
 	int option, err, mode = 'f';
@@ -530,8 +528,7 @@ int main(int argc, char **argv)
 	sigprocmask(SIG_BLOCK, &handled, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	setlinebuf(stderr);
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	s.started_ns = (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+	s.started_ns = monotonic_ns();
 
 	err = run(&s);
 	stop(&s);

@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <time.h>
 
+#include "common/clock.h"
 #include "shunt/round_trip.h"
 #include "shuntd/answer.h"
 #include "shuntd/probes.h"
@@ -234,14 +235,6 @@ struct metrics {
 };
 
 #define LABELS_MAX 512 /* two names of CONFIG_NAME_MAX with their labels, and what a reason is called */
-
-static uint64_t clock_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
 
 __attribute__((format(printf, 3, 4))) static void text_print(struct metrics *m, struct text *text, const char *format,
 							     ...)
@@ -530,7 +523,7 @@ static bool step(struct metrics *m)
 {
 	uint32_t i = m->step++;
 
-	m->now_ns = clock_ns();
+	m->now_ns = monotonic_ns();
 	if (i-- == 0) {
 		daemon_add(m);
 	} else if (i < SHUNT_MAX_VIPS) {

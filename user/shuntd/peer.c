@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/key_file.h"
 #include "core/peer.h"
 #include "shuntd/backends.h"
@@ -61,14 +62,6 @@ struct peering {
 	bool reloaded; /* names that were unknown may be known now */
 	uint64_t told[N_CAUSES], told_ns[N_CAUSES]; /* counts in the newest event, and when */
 };
-
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec t;
-
-	clock_gettime(clock, &t);
-	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
-}
 
 /* ---- names ---- */
 
@@ -197,7 +190,7 @@ static bool setting_of(void *arg, uint16_t id, struct peer_setting *out)
 				      .weight_at_ns = b->said.weight_at_ns };
 	snprintf(out->backend, sizeof(out->backend), "%s", b->conf.name);
 	if (b->said.drained && b->drain_deadline_ns) {
-		now = clock_ns(CLOCK_MONOTONIC);
+		now = monotonic_ns();
 		out->deadline_ns = b->drain_deadline_ns > now ? b->drain_deadline_ns - now : 1;
 	}
 	return true;
@@ -205,7 +198,7 @@ static bool setting_of(void *arg, uint16_t id, struct peer_setting *out)
 
 static void drain_take(struct shuntd *s, struct backend_run *b, const struct peer_setting *setting)
 {
-	uint64_t deadline_ns = setting->deadline_ns ? clock_ns(CLOCK_MONOTONIC) + setting->deadline_ns : 0;
+	uint64_t deadline_ns = setting->deadline_ns ? monotonic_ns() + setting->deadline_ns : 0;
 
 	if (setting->drained)
 		backends_drain(s, b, VERDICT_DRAINED, deadline_ns);
@@ -254,7 +247,7 @@ static void happened(void *arg, enum peer_event event)
 	char run[17];
 
 	journal_peer(p->shuntd->journal, event != PEER_EVENT_LOST);
-	peer_status(p->peer, &status, clock_ns(CLOCK_MONOTONIC));
+	peer_status(p->peer, &status, monotonic_ns());
 	snprintf(run, sizeof(run), "%016llx", (unsigned long long)status.peer_run);
 	switch (event) {
 	case PEER_EVENT_UP:
@@ -359,9 +352,9 @@ static void on_datagrams(void *arg)
 {
 	struct peering *p = arg;
 	uint8_t bytes[PEER_DATAGRAM_MAX + 1]; /* one that is longer shows by its length */
-	uint64_t now = clock_ns(CLOCK_MONOTONIC), end_ns = now + SLICE_NS;
+	uint64_t now = monotonic_ns(), end_ns = now + SLICE_NS;
 
-	for (; now < end_ns; now = clock_ns(CLOCK_MONOTONIC)) {
+	for (; now < end_ns; now = monotonic_ns()) {
 		union address from = { .any.sa_family = AF_UNSPEC };
 		socklen_t from_bytes = sizeof(from);
 		ssize_t n = recvfrom(p->fd, bytes, sizeof(bytes), MSG_DONTWAIT, &from.any, &from_bytes);
@@ -383,7 +376,7 @@ void peering_run(struct peering *p)
 
 	if (!p)
 		return;
-	now = clock_ns(CLOCK_MONOTONIC);
+	now = monotonic_ns();
 	send_all(p, now);
 	peer_status(p->peer, &status, now);
 	refusals_tell(p, &status, now);
@@ -464,7 +457,7 @@ int peering_open(struct peering **out, struct shuntd *s, char *why, size_t why_s
 					    : strerror(-err));
 		goto out;
 	}
-	err = peer_open(&p->peer, &options, clock_ns(CLOCK_MONOTONIC));
+	err = peer_open(&p->peer, &options, monotonic_ns());
 	if (err)
 		goto no_memory;
 	err = loop_add(s->loop, p->fd, on_datagrams, p);
@@ -523,7 +516,7 @@ json_t *peering_json(const struct peering *p)
 
 	if (!p)
 		return list;
-	peer_status(p->peer, &s, clock_ns(CLOCK_MONOTONIC));
+	peer_status(p->peer, &s, monotonic_ns());
 	o = json_pack("{s:s, s:s, s:I}", "address", p->name, "state", states[s.state], "since_ns",
 		      (json_int_t)s.since_ns);
 	json_object_set_new(o, "lag_us", us_or_null(s.state != PEER_DOWN, s.lag_ns));

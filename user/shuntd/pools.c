@@ -8,19 +8,11 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <time.h>
 
+#include "common/clock.h"
 #include "core/flow.h"
 #include "shuntd/journal.h"
 #include "shuntd/names.h"
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
-}
 
 /* ---- tables ---- */
 
@@ -63,12 +55,12 @@ int pool_load(struct shuntd *s, struct pool_run *pool)
 void pool_follow(const struct backend_run *b, bool alive)
 {
 	struct pool_run *pool = b->pool;
-	uint64_t start = now_ns();
+	uint64_t start = monotonic_ns();
 	int changed = table_set_alive(pool->table, b->id, alive); /* -ENOENT: it was removed */
 
 	if (changed > 0)
 		pool->heirs_changed += (uint32_t)changed;
-	pool->build_ns += now_ns() - start;
+	pool->build_ns += monotonic_ns() - start;
 }
 
 void pools_swap(struct shuntd *s)
@@ -85,7 +77,7 @@ void pools_swap(struct shuntd *s)
 		if (!pool->heirs_changed)
 			continue;
 		slots = table_slots(pool->table, &n_slots);
-		at = now_ns();
+		at = monotonic_ns();
 		err = dataplane_set_table(s->dataplane, pool->id, slots, n_slots);
 		if (err) {
 			ledger_add(s->ledger, at, "pool", pool->name, "table kept", strerror(-err), NULL);
@@ -181,7 +173,7 @@ static void move_done(void *arg, uint32_t id)
 {
 	struct shuntd *s = arg;
 	struct pool_run *pool = pool_by_id(s, id);
-	uint64_t now = now_ns();
+	uint64_t now = monotonic_ns();
 
 	for (size_t i = 0; i < s->n_vips; i++) {
 		if (s->vips[i]->pool != pool || !s->vips[i]->migrating)
@@ -204,7 +196,7 @@ static void move_done(void *arg, uint32_t id)
 static void move_begin(struct shuntd *s, struct pool_run *pool)
 {
 	pool->moving = true;
-	pool->moved_ns = now_ns();
+	pool->moved_ns = monotonic_ns();
 	journal_move(s->journal, pool->id, move_done, s);
 }
 
@@ -268,7 +260,7 @@ int pool_rebuild(struct shuntd *s, struct pool_run *pool, uint32_t n_slots)
 	uint32_t id, n_before, n_after, n_moved, n_slots_before = pool->n_slots;
 	struct table *table, *table_before = pool->table;
 	const struct slot *before = table_slots(table_before, &n_before), *after;
-	uint64_t start = now_ns();
+	uint64_t start = monotonic_ns();
 	int err = table_of(s, pool, n_slots, &table);
 
 	if (err)
@@ -293,7 +285,7 @@ int pool_rebuild(struct shuntd *s, struct pool_run *pool, uint32_t n_slots)
 	pool->table = table;
 	pool->heirs_swapped = pool->heirs_changed = 0;
 	pool->build_ns = 0;
-	pool->rebuilt_ns = now_ns();
+	pool->rebuilt_ns = monotonic_ns();
 	ledger_add(s->ledger, 0, "pool", pool->name, "table rebuilt", "the configuration changed",
 		   json_pack("{s:I, s:I, s:I}", "slots", (json_int_t)n_after, "moved", (json_int_t)n_moved, "build_us",
 			     (json_int_t)((pool->rebuilt_ns - start) / 1000)));

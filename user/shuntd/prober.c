@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "core/config.h"
 #include "core/echo.h"
 #include "shunt/detect.h"
@@ -66,14 +67,6 @@ struct prober {
 	_Atomic(struct questions *) next; /* to be taken up with the next round */
 	_Atomic(struct questions *) retired; /* to be freed by the main loop */
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
 
 /* Takes IP packets and the MAC addresses that they go to; protocol 0: receives nothing (packet(7)). */
 static int echo_socket_open(void)
@@ -399,7 +392,7 @@ static void ask(struct prober *p, uint64_t round)
 {
 	struct detector *d = p->o.detector;
 	struct round_time *t = &d->rounds[round % SHUNT_ROUNDS];
-	uint64_t start = now_ns(), took;
+	uint64_t start = monotonic_ns(), took;
 
 	__atomic_store_n(&t->sent_ns, start, __ATOMIC_RELAXED);
 	__atomic_store_n(&t->round, round, __ATOMIC_RELEASE);
@@ -407,7 +400,7 @@ static void ask(struct prober *p, uint64_t round)
 	family_ask(&p->questions->v6, p, round);
 	family_ask(&p->questions->echo, p, round);
 	__atomic_store_n(&d->round, round, __ATOMIC_RELEASE);
-	took = now_ns() - start;
+	took = monotonic_ns() - start;
 	cost_note(p, took);
 	if (atomic_load(&p->stats.full_rounds) == PROBER_FULL_ROUNDS)
 		return;
@@ -422,7 +415,7 @@ static void judge(struct prober *p)
 	struct detector *d = p->o.detector;
 	struct witnesses w = { 0 };
 	bool unwitnessed = false;
-	uint64_t now = now_ns(), last = d->last_tick_ns;
+	uint64_t now = monotonic_ns(), last = d->last_tick_ns;
 
 	d->last_tick_ns = now;
 	d->ticks++;
@@ -465,7 +458,7 @@ static void judge(struct prober *p)
 		e = (struct event){
 			.kind = verdict == SILENCE_CONVICTED ? EVENT_SILENT : EVENT_SELF_SUSPECT,
 			.backend = verdict == SILENCE_CONVICTED ? id : 0,
-			.at_ns = now_ns(),
+			.at_ns = monotonic_ns(),
 			.first_round = why.first_round,
 			.first_sent_ns = why.first_sent_ns,
 			.last_round = why.last_round,
@@ -491,7 +484,7 @@ static void sleep_until(uint64_t at_ns)
 static void *run(void *arg)
 {
 	struct prober *p = arg;
-	uint64_t round = p->o.detector->round, next = now_ns() + p->questions->settings.interval_ns;
+	uint64_t round = p->o.detector->round, next = monotonic_ns() + p->questions->settings.interval_ns;
 
 	while (!atomic_load(&p->stop)) {
 		struct questions *q = atomic_exchange(&p->next, NULL);
@@ -499,7 +492,7 @@ static void *run(void *arg)
 
 		if (q) {
 			questions_take_up(p, q);
-			next = now_ns() + q->settings.interval_ns;
+			next = monotonic_ns() + q->settings.interval_ns;
 		}
 		interval_ns = p->questions->settings.interval_ns;
 		if (p->questions->settings.judge) {
@@ -507,7 +500,7 @@ static void *run(void *arg)
 			judge(p);
 		}
 		sleep_until(next);
-		late = now_ns() - next;
+		late = monotonic_ns() - next;
 		if (late > interval_ns / 2)
 			atomic_fetch_add(&p->stats.rounds_late, 1);
 		if (late > atomic_load(&p->stats.late_max_ns))

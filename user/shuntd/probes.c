@@ -4,8 +4,7 @@
  */
 #include "shuntd/probes.h"
 
-#include <time.h>
-
+#include "common/clock.h"
 #include "shunt/heartbeat.h"
 
 static void window_begin(struct shuntd *s, const struct backend_run *b, struct probe_window *w, uint64_t now_ns)
@@ -109,11 +108,8 @@ static void useless_follow(struct shuntd *s, struct backend_run *b, const struct
 
 void probes_run(struct shuntd *s)
 {
-	struct timespec t;
-	uint64_t now_ns;
+	const uint64_t now_ns = monotonic_ns();
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	now_ns = (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
 	for (size_t i = 0; i < s->n_backends; i++) {
 		struct backend_run *b = s->backends[i];
 		const struct session *session = &dataplane_sessions(s->dataplane)[b->id];

@@ -9,6 +9,7 @@
 #include <search.h>
 #include <time.h>
 
+#include "common/clock.h"
 #include "core/wall_time.h"
 #include "shuntd/shuntd.h"
 
@@ -51,14 +52,6 @@ struct record {
 	uint64_t looked_ns;
 	struct histogram detection[N_FAILURES], steering;
 };
-
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec t;
-
-	clock_gettime(clock, &t);
-	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
-}
 
 static const char *text_of(const json_t *event, const char *key)
 {
@@ -205,7 +198,7 @@ static void failover_begin(struct record *r, const json_t *down)
 				.down = json_incref((json_t *)down),
 				.backend = b->id,
 				.flip_ns = number_of(down, "at_ns"),
-				.learnt_ns = clock_ns(CLOCK_MONOTONIC) };
+				.learnt_ns = monotonic_ns() };
 	r->failovers = f;
 	/* A packet that saw it down as it came up may have noted its time behind the 0 that was written then. */
 	moved = __atomic_load_n(moved_ns(r, b->id), __ATOMIC_RELAXED);
@@ -349,7 +342,7 @@ static void failovers_end(struct record *r, uint64_t now_ns, bool all)
 
 void record_run(struct record *r)
 {
-	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+	uint64_t now_ns = monotonic_ns();
 
 	failovers_end(r, now_ns, false);
 	if (now_ns < r->looked_ns + LOOK_NS)
@@ -361,7 +354,7 @@ void record_run(struct record *r)
 void record_end(struct record *r)
 {
 	if (r)
-		failovers_end(r, clock_ns(CLOCK_MONOTONIC), true);
+		failovers_end(r, monotonic_ns(), true);
 }
 
 /* ---- figures ---- */
@@ -371,7 +364,7 @@ int record_figures(struct record *r, uint64_t window_ns, struct record_figures *
 	const struct shuntd *s = r->shuntd;
 	const struct moment now = {
 		.boot = r->line.last.boot, /* this one's: an event was added since it began, or none is old */
-		.mono_ns = clock_ns(CLOCK_MONOTONIC),
+		.mono_ns = monotonic_ns(),
 		.wall_ns = (int64_t)clock_ns(CLOCK_REALTIME)
 	};
 	struct timeline line = r->line;

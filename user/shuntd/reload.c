@@ -14,10 +14,10 @@
 #include <sched.h>
 #include <stdarg.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include <arpa/inet.h>
 
+#include "common/clock.h"
 #include "common/file.h"
 #include "common/key_file.h"
 #include "core/plan.h"
@@ -29,14 +29,6 @@
 #include "shuntd/state.h"
 
 #define RETRY_NS 1000000000ULL /* chosen: a table that could not be built for want of memory is tried again */
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
-}
 
 /* ---- the file ---- */
 
@@ -573,7 +565,7 @@ static json_t *reload_begin(struct shuntd *s, const struct reload *how, struct c
 	s->config = after;
 	s->reloading = true;
 	s->reload_force = how->force;
-	s->reload_ns = now_ns();
+	s->reload_ns = monotonic_ns();
 	s->reload_retry_ns = 0;
 	snprintf(s->reload_name, sizeof(s->reload_name), "%s", how->name);
 	json_decref(s->reload_by);
@@ -768,7 +760,7 @@ void reload_run(struct shuntd *s)
 
 	if (!s->reloading || pools_moving(s))
 		return;
-	now = now_ns();
+	now = monotonic_ns();
 	if (now < s->reload_retry_ns)
 		return;
 	err = tables_follow(s);

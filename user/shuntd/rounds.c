@@ -6,6 +6,7 @@
 
 #include <time.h>
 
+#include "common/clock.h"
 #include "shunt/detect.h"
 #include "shuntd/reload.h"
 
@@ -202,11 +203,8 @@ void rounds_run(struct shuntd *s)
 	struct pace before = s->pace;
 	enum pace_change change = PACE_KEPT;
 	struct pace_look look;
-	struct timespec t;
-	uint64_t now_ns;
+	const uint64_t now_ns = monotonic_ns();
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	now_ns = (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
 	if (s->rounds_seen_ns &&
 	    (now_ns - s->rounds_seen_ns < PACE_LOOK_NS || round - s->rounds_seen < PACE_ROUNDS_MIN))
 		return;

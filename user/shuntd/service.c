@@ -5,20 +5,12 @@
 #include "shuntd/service.h"
 
 #include <inttypes.h>
-#include <time.h>
 
+#include "common/clock.h"
 #include "common/notify.h"
 #include "shuntd/shuntd.h"
 
 #define STATUS_PERIOD_NS 1000000000ULL /* at most one in this time, chosen */
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
-}
 
 /* How many are configured, and how many of these get new flows; where that is news. */
 static void status_tell(struct shuntd *s)
@@ -72,7 +64,7 @@ void service_reloading(struct shuntd *s)
 void service_run(struct shuntd *s)
 {
 	struct service *service = &s->service;
-	uint64_t now = now_ns();
+	uint64_t now = monotonic_ns();
 
 	if (service->reloads && !s->reloading && !s->reload_asked) {
 		service->reloads = false;

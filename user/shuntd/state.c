@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/file.h"
 #include "shuntd/backends.h"
 
@@ -37,14 +38,6 @@ struct state {
 	int err;
 	atomic_bool done;
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
-}
 
 /* ---- reading ---- */
 
@@ -204,7 +197,7 @@ static uint64_t deadline_ns(const json_t *deadline)
 	if (!deadline_parse(&at, json_string_value(deadline)))
 		left_s = at - time(NULL);
 	left_s = left_s < 0 ? 0 : left_s > LEFT_MAX_S ? LEFT_MAX_S : left_s;
-	return now_ns() + (uint64_t)left_s * 1000000000ULL;
+	return monotonic_ns() + (uint64_t)left_s * 1000000000ULL;
 }
 
 void state_restore(struct state *st)
@@ -232,7 +225,7 @@ void state_restore(struct state *st)
 
 static json_t *deadline_json(uint64_t at_ns)
 {
-	uint64_t now = now_ns(), left_ns = at_ns > now ? at_ns - now : 0;
+	uint64_t now = monotonic_ns(), left_ns = at_ns > now ? at_ns - now : 0;
 	time_t at = time(NULL) + (time_t)((left_ns + 999999999) / 1000000000);
 	char text[40];
 	struct tm tm;
@@ -304,7 +297,7 @@ static void write_end(struct state *st, int err)
 	} else {
 		free(st->text);
 		st->changed = true;
-		st->retry_ns = now_ns() + STATE_RETRY_NS;
+		st->retry_ns = monotonic_ns() + STATE_RETRY_NS;
 	}
 	st->text = NULL;
 }
@@ -345,7 +338,7 @@ void state_run(struct state *st)
 	if (st->writing && !atomic_load(&st->done))
 		return;
 	write_wait(st);
-	if (now_ns() < st->retry_ns || !write_wanted(st))
+	if (monotonic_ns() < st->retry_ns || !write_wanted(st))
 		return;
 	err = write_begin(st);
 	if (err)
