@@ -162,6 +162,8 @@ class Topology:
 
     def up(self):
         self.directory.mkdir()
+        if not BPFFS.is_mount():  # systemd mounts it, a bare machine or a container may not
+            run("mount", "-t", "bpf", "bpf", BPFFS)
         for host in (self.switch, *self.hosts):
             run("ip", "netns", "add", host.netns)
             host.run("sysctl", "-qw", *SYSCTLS)
