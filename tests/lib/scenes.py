@@ -118,9 +118,21 @@ def drain(c, n, deadline="2s"):
 
 # ---- deaths ----
 
-def power_off(c, n_readers, n_others, family=4, victim="gpu2"):
-    """The backend of n silent readers loses its power; n others exchange data elsewhere."""
+def reset_by_host(c, swarm, n, family, name="gpu3"):
+    """n silent readers are reset by their own backend's kernel, as its service ends: what hosts and switch of this machine take
+    for it without a balancer. Times from the first one on."""
+    readers = swarm.read(c.take_sources(n, family, home=name)).wait_open()
+    stop(c.servers[name])
+    wait_for(lambda: readers.count()[2] == n, "the resets", SETTLED_S)
+    c.servers[name] = c.start_server(next(b for b in c.backends if b.name == name))
+    ended = sorted(s.ended_ns for s in readers.report())
+    return spread_ms([t - ended[0] for t in ended])
+
+
+def power_off(c, n_readers, n_others, family=4, victim="gpu2", floor=False):
+    """The backend of n silent readers loses its power; n others exchange data elsewhere. floor: see reset_by_host()."""
     swarm = c.swarm(family)
+    by_host = reset_by_host(c, swarm, n_readers, family) if floor else None
     others = swarm.echo(c.take_sources(n_others, family, beside=victim), 1000).wait_open()
     readers = swarm.read(c.take_sources(n_readers, family, home=victim)).wait_open()
     others.wait_exchange()
@@ -140,6 +152,9 @@ def power_off(c, n_readers, n_others, family=4, victim="gpu2"):
             "others_ejected": len([n for n in c.downs(fault_ns) if n != victim])}
     told = c.events(fault_ns, what="flows told")
     seen["told"] = told[0]["evidence"] if told else None
+    if by_host:
+        seen["reset_by_host"] = by_host
+        seen["ratio"] = round(seen["median_ms"] / by_host["median_ms"], 2) if reset else None
     c.power_on(victim)
     swarm.end()
     return seen
