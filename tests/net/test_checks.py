@@ -238,6 +238,11 @@ def test_another_type_of_check_is_taken_up_without_a_gap(cluster, shuntd, victim
     cluster.shunt("config", "reload")
     wait_for(lambda: len(downs(cluster, begun_ns)) == 4, "that nobody listens on the new port")
     assert {why for _, why in downs(cluster, begun_ns)} == {"dead"}
+    # Along with another change of the same backend.
+    cluster.write("shunt.yaml", config(cluster, "{type: heartbeat}").replace("name: gpu1,", "name: gpu1, weight: 50,"))
+    assert len(cluster.shunt("config", "reload")["changes"]) == 5
+    assert {p["check"]["type"] for p in cluster.shunt("probe", "show")} == {"heartbeat"}
+    wait_for(lambda: all(p["rounds_asked"] > 100 for p in cluster.shunt("probe", "show")), "probes")
 
 
 def test_a_backend_whose_only_witness_is_asked_seldom_is_silent_all_the_same(cluster, shuntd, victims):

@@ -150,12 +150,13 @@ def test_echoes_follow_a_balancer_that_gets_another_address(cluster, begin):
 def test_check_that_becomes_another_takes_no_backend_down(cluster, begin):
     begun_ns = begin({"gpu2": "echo", "gpu3": "heartbeat"})
     forwarding(cluster.backends[2], True)
-    for check in ("echo", "heartbeat"):
-        cluster.write("shunt.yaml", cluster.config(interval="1ms", hold="100ms",
-                                                   pools=pool(cluster, {"gpu2": "echo", "gpu3": check})))
+    for check, weight in (("echo", 100), ("heartbeat", 100), ("echo", 50), ("heartbeat", 100)):
+        pools = pool(cluster, {"gpu2": "echo", "gpu3": check}).replace("name: gpu3,", f"name: gpu3, weight: {weight},")
+        cluster.write("shunt.yaml", cluster.config(interval="1ms", hold="100ms", pools=pools))
         changes = cluster.shunt("config", "reload")["changes"]
-        assert len(changes) == 1 and changes[0].startswith("backend gpu3: check ")
+        assert changes[0].startswith("backend gpu3: ") and any(": check " in c for c in changes), changes
         wait_answers(cluster, "gpu3", 100)
+        assert probe(cluster, "gpu3")["check"]["type"] == check
     assert downs(cluster, begun_ns) == []
     forwarding(cluster.backends[2], False)
 

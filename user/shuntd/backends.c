@@ -261,6 +261,8 @@ static bool doubt_dispel(struct shuntd *s, struct backend_run *b, uint64_t now)
 	__atomic_store_n(&dataplane_backend_flows(s->dataplane)[b->id].moved_ns, 0, __ATOMIC_RELAXED);
 	if (b->last_word != word)
 		word_seen(s, b, word, now);
+	if (!b->draining)
+		pool_follow(b, true); /* it may have been undrained meanwhile */
 	late_tell(s, b, now);
 	return true;
 }
@@ -758,18 +760,19 @@ static void backend_run_one(struct shuntd *s, struct backend_run *b, const struc
 	if (b->draining)
 		drain_follow(s, b, now);
 	word = __atomic_load_n(&record(s, b)->word, __ATOMIC_SEQ_CST);
-	if (word_is_judged(word))
-		return;
-	if (b->doubt.at_ns)
-		return;
-	if (word_is_judged(b->last_word)) {
-		/* Flipped, and its event is late or lost. Late: the ring is drained before the next look. */
-		if (b->flip_unexplained)
-			backend_down(s, b, word, now, NULL);
-		b->flip_unexplained = !b->flip_unexplained;
+	if (word_is_judged(word) || b->doubt.at_ns) {
+		b->flip_found_ns = 0;
 		return;
 	}
-	b->flip_unexplained = false;
+	if (word_is_judged(b->last_word)) {
+		/* Flipped, and its event is late or lost. Late: the ring is drained before the next turn looks. */
+		if (!b->flip_found_ns)
+			b->flip_found_ns = now;
+		else if (now - b->flip_found_ns >= BACKENDS_PERIOD_NS / 2)
+			backend_down(s, b, word, now, NULL);
+		return;
+	}
+	b->flip_found_ns = 0;
 	if (!engine_may_serve(b->engine)) {
 		admission_restart(&b->admission);
 		return;

@@ -487,6 +487,10 @@ static void apply(struct shuntd *s, const struct plan *plan, const struct probe_
 	apply_kind(s, plan, PLAN_POOL_ADDED, pool_add);
 	apply_kind(s, plan, PLAN_BACKEND_REMOVED, backend_remove);
 	apply_kind(s, plan, PLAN_BACKEND_ADDED, backend_add);
+	if (new_keys)
+		keys_apply(s, keys);
+	/* First of what changes a backend: each takes over all of its configuration. */
+	apply_kind(s, plan, PLAN_BACKEND_CHECK, backend_check);
 	apply_kind(s, plan, PLAN_BACKEND_WEIGHT, backend_change);
 	apply_kind(s, plan, PLAN_BACKEND_FORWARD, backend_change);
 	weights_apply(s);
@@ -500,9 +504,6 @@ static void apply(struct shuntd *s, const struct plan *plan, const struct probe_
 		pool->n_slots_wanted = s->config->pools[i].n_slots;
 		pool->stale = pool->stale || pool->n_slots_wanted != pool->n_slots;
 	}
-	if (new_keys)
-		keys_apply(s, keys);
-	apply_kind(s, plan, PLAN_BACKEND_CHECK, backend_check);
 	if (plan_count(plan, PLAN_BACKEND_ADDED) || plan_count(plan, PLAN_PROBE) ||
 	    plan_count(plan, PLAN_BACKEND_CHECK) || new_keys)
 		rounds_apply(s);

@@ -58,7 +58,7 @@ struct backend_run {
 	int way_error; /* why it is not resolved, -errno */
 	struct nexthop nexthop;
 	uint64_t rtt_ns; /* smoothed round trip of its probes */
-	bool flip_unexplained; /* its word went down and no event said why yet */
+	uint64_t flip_found_ns; /* its word went down, and no event said why yet; 0: no such thing */
 	uint64_t since_ns; /* CLOCK_MONOTONIC of the newest change of its word */
 	int64_t since_wall_s; /* the same, CLOCK_REALTIME, seconds */
 	uint32_t last_word; /* as last seen by the main loop */
