@@ -17,6 +17,7 @@
 #define IPV4_FRAGMENT 0x3fff /* more fragments, or an offset: RFC 791 3.1 */
 #define IPV4_OFFSET 0x1fff
 #define IPV6_OFFSET 0xfff8 /* RFC 8200 4.5 */
+#define IPV6_MORE 1
 
 struct vlan_tag {
 	__be16 tci;
@@ -59,7 +60,8 @@ __noinline __u32 extensions_skip(struct xdp_md *ctx, __u32 offset, __u32 protoco
 		if (!option)
 			return EXTENSIONS_UNREADABLE;
 		if (protocol == IPPROTO_FRAGMENT) {
-			fragment = 1;
+			/* One that is alone is a whole packet: an atomic fragment, RFC 6946. */
+			fragment |= !!(*(__be16 *)(option + 2) & bpf_htons(IPV6_OFFSET | IPV6_MORE));
 			later = !!(*(__be16 *)(option + 2) & bpf_htons(IPV6_OFFSET));
 			offset += 8;
 		} else {

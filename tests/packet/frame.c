@@ -81,14 +81,14 @@ static void put_extensions(struct frame *f, const char *list, int protocol)
 {
 	for (; *list; list++) {
 		/* next header: of the extension behind, else the protocol */
-		const char *kinds = "hdrfl";
-		const uint8_t numbers[] = { IPPROTO_HOPOPTS, IPPROTO_DSTOPTS, IPPROTO_ROUTING, IPPROTO_FRAGMENT,
-					    IPPROTO_FRAGMENT };
+		const char *kinds = "hdrfla";
+		const uint8_t numbers[] = { IPPROTO_HOPOPTS,  IPPROTO_DSTOPTS,  IPPROTO_ROUTING,
+					    IPPROTO_FRAGMENT, IPPROTO_FRAGMENT, IPPROTO_FRAGMENT };
 
 		put8(f, list[1] ? numbers[strchr(kinds, list[1]) - kinds] : (unsigned)protocol);
-		if (*list == 'f' || *list == 'l') {
+		if (strchr("fla", *list)) {
 			put8(f, 0);
-			put16(f, *list == 'l' ? 185 << 3 : 1);
+			put16(f, *list == 'l' ? 185 << 3 : *list == 'f');
 			put32(f, 0x12345678);
 		} else if (*list == 'd') { /* 16 bytes, padding options */
 			put8(f, 1);
@@ -114,6 +114,7 @@ static int first_header(const char *extensions, int protocol)
 		return IPPROTO_ROUTING;
 	case 'f':
 	case 'l':
+	case 'a':
 		return IPPROTO_FRAGMENT;
 	default:
 		return protocol;

@@ -36,8 +36,8 @@ struct spec {
 	uint8_t tos; /* DSCP and ECN */
 	int protocol; /* (IPPROTO_TCP) */
 	size_t options_bytes; /* 4: multiple of 4 */
-	const char
-		*extensions; /* 6: h hop-by-hop, d destination options, r routing, f first fragment, l later fragment */
+	const char *
+		extensions; /* 6: h hop-by-hop, d destination options, r routing, f first, l later, a atomic fragment */
 	uint16_t fragment; /* 4: flags and offset, host order */
 	uint16_t id; /* 4 */
 	uint16_t sport, dport; /* (40000), required */
