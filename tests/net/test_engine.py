@@ -434,6 +434,30 @@ def test_engine_is_found_by_its_cgroup_and_its_want_of_memory_is_named(scene, cg
     victim.end()
 
 
+def test_worker_that_outlives_the_engine_of_a_cgroup_is_no_engine(scene, cgroup):
+    """It may hang in a driver, or be left by a supervisor that kills the main process alone."""
+    victim = scene.victim()
+    (cgroup / "cgroup.procs").write_text(str(victim.process.pid))
+    victim.do("fork")
+    scene.agent_start(f"{{cgroup: {cgroup}}}")
+    begun_ns = time.monotonic_ns()
+    scene.start_shuntd(scene.cluster.config(interval="1ms", hold=HOLD))
+    survivor = next(int(p) for p in (cgroup / "cgroup.procs").read_text().split() if int(p) != victim.process.pid)
+    try:
+        victim.process.kill()
+        assert not scene.down(begun_ns)["planned"]
+        victim.process.wait()
+        told = scene.log().count("found")
+        wait_for(lambda: time.monotonic_ns() > begun_ns + 1_000_000_000, "some searches")
+        assert scene.said() == "dead" and scene.log().count("found") == told
+        scene.victims.append(Victim(scene.cluster.backends[0], PORT + 1))  # PORT is the survivor's yet
+        (cgroup / "cgroup.procs").write_text(str(scene.victims[-1].process.pid))
+        scene.cluster.wait_states()
+    finally:
+        os.kill(survivor, signal.SIGKILL)
+    scene.victims[-1].end()
+
+
 def test_engine_that_forks_and_ends_is_followed_by_who_listens_then(scene):
     """As servers do that become daemons: the first process is gone, the second has its socket."""
     begun_ns, victim = scene.begin(f"{{listen: {PORT}}}")

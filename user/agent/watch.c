@@ -26,7 +26,7 @@
 #define INODES_MAX 256
 #define PROGRAMS 4
 #define SEARCH_PERIOD_NS 50000000ULL /* chosen: a search goes through all processes' files */
-#define MISSES 2 /* looks in a row that find no listener; chosen: a listener that is replaced is away for one at most */
+#define MISSED_NS 15000000ULL /* no look found a listener for so long; chosen: one that is replaced is away for less */
 #define SEEK_TURNS 15 /* chosen: several searches for an engine that was there a moment ago */
 #define SAME_BIRTH_NS 100000000ULL /* chosen: /proc knows births to 10 ms, and no number is used again so soon */
 #define FIRST_PID_NAMESPACE 0xeffffffcU /* PROC_PID_INIT_INO, include/linux/proc_ns.h */
@@ -40,7 +40,7 @@ struct watch {
 	size_t n_mains;
 	uint32_t inodes[INODES_MAX]; /* of the listeners, as last searched for */
 	size_t n_inodes;
-	unsigned misses;
+	uint64_t missed_ns; /* the first look that found no listener; 0: the newest found one */
 	uint64_t next_search_ns;
 	uint64_t told; /* life that was last said on stderr */
 	bool absence_told;
@@ -93,7 +93,33 @@ out:
 	return n_mains;
 }
 
-static void cgroup_oldest(const char *path, struct process *oldest, size_t *n, unsigned depth)
+static bool mains_live(const struct process *mains, size_t n)
+{
+	struct process p;
+
+	for (size_t i = 0; i < n; i++)
+		if (process_read(&p, mains[i].pid) || !process_is(&p, &mains[i]) || p.ending)
+			return false;
+	return true;
+}
+
+/*
+ * Who was born before is a worker that didn't die with its engine, and no engine; 0: there is none. One whose main process left
+ * with status 0 may have become a daemon: then a survivor is it.
+ */
+static uint64_t survivors_until_ns(const struct watch *w)
+{
+	uint32_t cause = ENGINE_LIFE_CAUSE(life(w));
+	uint64_t ended_ns = w->o.word->ended_ns;
+
+	if (!cause || (ENGINE_CAUSE_END(cause) == ENGINE_EXITED && !ENGINE_CAUSE_DETAIL(cause)) ||
+	    mains_live(w->mains, w->n_mains))
+		return 0;
+	return ended_ns > SAME_BIRTH_NS ? ended_ns - SAME_BIRTH_NS : 0;
+}
+
+/* Of those born since. */
+static void cgroup_oldest(const char *path, uint64_t since_ns, struct process *oldest, size_t *n, unsigned depth)
 {
 	char file[2 * CONFIG_PATH_MAX];
 	struct dirent *entry;
@@ -105,7 +131,8 @@ static void cgroup_oldest(const char *path, struct process *oldest, size_t *n, u
 	snprintf(file, sizeof(file), "%s/cgroup.procs", path);
 	f = fopen(file, "re");
 	while (f && fscanf(f, "%d", &pid) == 1)
-		if (!process_read(&p, pid) && !p.ending && (!*n || p.start_ticks < oldest->start_ticks)) {
+		if (!process_read(&p, pid) && !p.ending && (!*n || p.start_ticks < oldest->start_ticks) &&
+		    (!since_ns || process_born_ns(&p) >= since_ns)) {
 			*oldest = p;
 			*n = 1;
 		}
@@ -116,7 +143,7 @@ static void cgroup_oldest(const char *path, struct process *oldest, size_t *n, u
 		if (entry->d_type != DT_DIR || entry->d_name[0] == '.' ||
 		    (size_t)snprintf(file, sizeof(file), "%s/%s", path, entry->d_name) >= sizeof(file))
 			continue;
-		cgroup_oldest(file, oldest, n, depth - 1);
+		cgroup_oldest(file, since_ns, oldest, n, depth - 1);
 	}
 	if (d)
 		closedir(d);
@@ -151,7 +178,7 @@ static size_t mains_find(struct watch *w, struct process *mains)
 	case ENGINE_BY_PORT:
 		return w->n_inodes ? mains_by_port(w, mains) : 0;
 	case ENGINE_BY_CGROUP:
-		cgroup_oldest(w->o.config->cgroup, mains, &n, 4);
+		cgroup_oldest(w->o.config->cgroup, survivors_until_ns(w), mains, &n, 4);
 		return n;
 	case ENGINE_BY_PID_FILE:
 		return main_by_pid_file(w, mains);
@@ -215,16 +242,6 @@ static void workers_put(struct watch *w, const struct process *mains, size_t n_m
 	free(all);
 }
 
-static bool mains_live(const struct process *mains, size_t n)
-{
-	struct process p;
-
-	for (size_t i = 0; i < n; i++)
-		if (process_read(&p, mains[i].pid) || !process_is(&p, &mains[i]) || p.ending)
-			return false;
-	return true;
-}
-
 static void engine_begin(struct watch *w, const struct process *mains, size_t n)
 {
 	uint32_t before = ENGINE_LIFE_NUMBER(life(w)), number = before + 1;
@@ -248,7 +265,7 @@ static void engine_begin(struct watch *w, const struct process *mains, size_t n)
 		workers_put(w, mains, n, l);
 	memmove(w->mains, mains, n * sizeof(*mains));
 	w->n_mains = n;
-	w->misses = 0;
+	w->missed_ns = 0;
 	__atomic_store_n(&word->life, l, __ATOMIC_SEQ_CST);
 	/* One that ended before could not end this life. */
 	if (!mains_live(mains, n))
@@ -298,15 +315,19 @@ static void listeners_look(struct watch *w, uint64_t l)
 {
 	uint32_t inodes[INODES_MAX];
 	int n = listeners_find(w->o.config->port, inodes, INODES_MAX);
+	uint64_t now = monotonic_ns();
 	bool changed;
 
 	if (n < 0)
 		return; /* no memory: ask again */
 	changed = (size_t)n != w->n_inodes || memcmp(inodes, w->inodes, (size_t)n * sizeof(*inodes));
-	w->misses = n ? 0 : w->misses + 1;
+	if (n)
+		w->missed_ns = 0;
+	else if (!w->missed_ns)
+		w->missed_ns = now;
 	if (is_alive(l) && !n) {
 		/* One that was asked to stop accepts nothing more, and serves to the end what it has. */
-		if (w->misses >= MISSES && w->o.word->stopping != ENGINE_LIFE_NUMBER(l))
+		if (now - w->missed_ns >= MISSED_NS && w->o.word->stopping != ENGINE_LIFE_NUMBER(l))
 			engine_end(w, l, ENGINE_NOT_LISTENING);
 		return;
 	}
