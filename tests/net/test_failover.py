@@ -230,3 +230,20 @@ def test_a_controller_that_ends_leaves_nothing_attached(cluster, shuntd, config)
     assert cluster.stop_shuntd() == 0
     assert "xdp" not in cluster.balancer.run("ip", "link", "show", "eth0")
     assert not cluster.socket.exists()
+
+
+def test_a_way_that_is_gone_for_a_moment_ejects_nobody(cluster, shuntd, config):
+    shuntd(config(interval="10ms", multiplier=20))
+    begun_ns = time.monotonic_ns()
+    route = f"unreachable {cluster.backends[1].ipv4}/32"
+    wait_for(lambda: cluster.balancer.ip(f"route add {route}", f"route del {route}") or
+             cluster.events(begun_ns, name="gpu2", what="unresolved"), "the loss to be seen")
+    wait_for(lambda: cluster.shunt("backend", "show", "gpu2")[0]["egress"], "the way to be back")
+    cluster.balancer.ip(f"route add {route}")
+    lost_ns = time.monotonic_ns()
+    try:
+        down = wait_for(lambda: cluster.events(begun_ns, name="gpu2", what="down"), "the verdict")[0]
+        assert down["why"] in ("unresolved", "silent") and down["at_ns"] > lost_ns + 45_000_000
+    finally:
+        cluster.balancer.ip(f"route del {route}")
+    cluster.wait_states()

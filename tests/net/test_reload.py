@@ -200,10 +200,25 @@ def test_vips_are_added_and_removed(cluster, started, config):
     vips = "\n".join(f"  - {{name: chat{port}, address: {VIP4}, protocol: tcp, port: {port}, pool: gpus}}" for port in (80, 8001))
     changes = reload(cluster, config("gpu1", "gpu2", "gpu3", rest={"vips": vips}))
     assert f"vip chat8001 added at tcp {VIP4} port 8001" in changes
-    assert f"vip chat4 removed at tcp {VIP4} port 80" in changes
+    assert f"vip chat6 removed at tcp 2001:db8:ff::10 port 80" in changes and "vip chat80 renamed from chat4" in changes
     assert {v["name"] for v in cluster.shunt("vip", "show")} == {"chat80", "chat8001"}
     for port in (80, 8001):
         assert {a["error"] for a in cluster.ask(VIP4, 4, port=port)} == {None}
+
+
+def test_a_vip_with_another_name_keeps_its_flows(cluster, started, config):
+    """Those of a removed backend, too, which nothing but the journal leads to it."""
+    load = load_on(cluster, "gpu1", "gpu2", "gpu3")
+    id_before = next(v["id"] for v in cluster.shunt("vip", "show") if v["name"] == "chat4")
+    changes = reload(cluster, config("gpu1", "gpu3").replace("name: chat4,", "name: talk,"))
+    assert changes == ["backend gpu2 removed from pool gpus", "vip talk renamed from chat4"]
+    assert next(v["id"] for v in cluster.shunt("vip", "show") if v["name"] == "talk") == id_before
+    flows = cluster.shunt("flow", "show", "vip", "talk")["flows"]
+    assert {f["backend"] for f in flows} == {"gpu1", "gpu2", "gpu3"}
+    swept_ns = time.monotonic_ns() + 4_000_000_000  # the sweep goes round in 2.6 s
+    wait_for(lambda: time.monotonic_ns() > swept_ns, "the sweep")
+    unbroken(cluster, load)
+    assert downs(cluster, started) == []
 
 
 @pytest.mark.parametrize("detector", ["kernel", "controller"])

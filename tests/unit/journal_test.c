@@ -1179,6 +1179,29 @@ static void copies_are_swept_and_asked_only_while_the_peer_is_away(void **unused
 	assert_counts_exact();
 }
 
+/* Their packets came to the peer, which had no reason to confirm them. */
+static void copies_are_asked_under_pressure_when_the_peer_is_lost(void **unused)
+{
+	uint32_t copy;
+
+	(void)unused;
+	journal_peer(journal, true);
+	for (uint32_t i = 0; i < CAPACITY / 4 * 3 + 100; i++)
+		flow_add(GPU1, GPU1, FLOW_OPEN, FLOW_CONFIRMED, 0);
+	run_for(10 * MS);
+	assert_true(shuntd.confirm);
+	now += 10 * MS;
+	copy = flow_add(GPU1, GPU1, FLOW_OPEN, FLOW_SYNCED, 0);
+	run_for(20 * SECOND);
+	journal_peer(journal, false);
+	run_for(3 * SECOND);
+	assert_int_equal(sent_to(copy, false), 1);
+	client_speaks(copy);
+	run_for(40 * SECOND);
+	assert_int_equal(state_of(copy), FLOW_OPEN);
+	assert_counts_exact();
+}
+
 static void copies_don_t_keep_a_flood_s_alarm_up(void **unused)
 {
 	(void)unused;
@@ -1442,6 +1465,7 @@ int main(void)
 		TEST(a_copy_whose_flow_the_walk_opens_first_goes_back_as_one_does_that_the_hash_refuses),
 		TEST(a_copy_of_which_a_packet_came_is_neither_changed_nor_dropped),
 		TEST(copies_are_swept_and_asked_only_while_the_peer_is_away),
+		TEST(copies_are_asked_under_pressure_when_the_peer_is_lost),
 		TEST(copies_don_t_keep_a_flood_s_alarm_up),
 		TEST(what_the_peer_left_untold_of_a_dead_backend_s_is_told_later),
 		TEST(who_has_only_copies_of_a_dead_backend_s_looks_for_them_as_soon),

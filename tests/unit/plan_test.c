@@ -244,6 +244,28 @@ static void vips_are_added_removed_and_led_elsewhere(void **state)
 			    "vip dns: hash 5tuple becomes source/24");
 }
 
+static void a_vip_with_another_name_is_the_same(void **state)
+{
+	char *swapped, *half, *after;
+
+	(void)state;
+	assert_string_equal(plan_of("name: chat", "name: talk"), "vip talk renamed from chat");
+	assert_string_equal(plan_of("name: chat, ", "name: talk, on_failure: drop, "),
+			    "vip talk renamed from chat; vip talk: on_failure reset becomes drop");
+	/* Two change their names; and one takes the name of one that goes. */
+	swapped = edited(text, "name: chat", "name: swap");
+	half = edited(swapped, "name: dns", "name: chat");
+	after = edited(half, "name: swap", "name: dns");
+	assert_string_equal(plan_between(text, after), "vip chat renamed from dns; vip dns renamed from chat");
+	free(after);
+	free(half);
+	free(swapped);
+	assert_string_equal(plan_of("chat, address: 203.0.113.10, protocol: tcp, port: 443, pool: gpus}\n"
+				    "  - {name: dns, address: 203.0.113.11, protocol: udp, port: 53, pool: spare}\n",
+				    "dns, address: 203.0.113.10, protocol: tcp, port: 443, pool: gpus}\n"),
+			    "vip dns removed at udp 203.0.113.11 port 53; vip dns renamed from chat");
+}
+
 static void a_vips_rules_change_without_a_move(void **state)
 {
 	(void)state;
@@ -295,6 +317,7 @@ int main(void)
 		cmocka_unit_test(a_weight_by_command_is_no_change_while_it_stays),
 		cmocka_unit_test(pools_are_added_removed_and_resized),
 		cmocka_unit_test(vips_are_added_removed_and_led_elsewhere),
+		cmocka_unit_test(a_vip_with_another_name_is_the_same),
 		cmocka_unit_test(a_vips_rules_change_without_a_move),
 		cmocka_unit_test(settings_change_by_their_key),
 		cmocka_unit_test(what_is_fixed_while_running_is_refused_by_its_key),

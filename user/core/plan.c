@@ -233,21 +233,36 @@ static int vip_changes(const struct vip_walk *w, const struct config_vip *b, con
 	return err;
 }
 
+/* The same VIP in another configuration, whatever its name; NULL: it isn't there. */
+static const struct config_vip *vip_in(const struct config *config, const struct config_vip *v)
+{
+	for (size_t i = 0; i < config->n_vips; i++) {
+		const struct config_vip *other = &config->vips[i];
+
+		if (address_equal(&other->address, &v->address) && other->protocol == v->protocol &&
+		    other->port == v->port)
+			return other;
+	}
+	return NULL;
+}
+
 static int vip_pair(void *arg, const void *before, const void *after)
 {
 	const struct vip_walk *w = arg;
-	const struct config_vip *b = before, *a = after;
-	bool same =
-		b && a && address_equal(&b->address, &a->address) && b->protocol == a->protocol && b->port == a->port;
+	const struct config_vip *was;
 	int err = 0;
 
-	if (same)
-		return vip_changes(w, b, a);
-	if (b)
-		err = vip_place(w->plan, PLAN_VIP_REMOVED, b, "removed");
-	if (!err && a)
-		err = vip_place(w->plan, PLAN_VIP_ADDED, a, "added");
-	return err;
+	if (before && !vip_in(w->after, before))
+		err = vip_place(w->plan, PLAN_VIP_REMOVED, before, "removed");
+	if (err || !after)
+		return err;
+	was = vip_in(w->before, after);
+	if (!was)
+		return vip_place(w->plan, PLAN_VIP_ADDED, after, "added");
+	if (strcmp(was->name, ((const struct config_vip *)after)->name) != 0)
+		err = change(w->plan, PLAN_VIP_RENAMED, "vip", ((const struct config_vip *)after)->name, "renamed",
+			     "from %s", was->name);
+	return err ? err : vip_changes(w, was, after);
 }
 
 /* ---- what there is one of ---- */

@@ -4,8 +4,8 @@
  * not how or in what order (shuntd/reload.c).
  *
  * The order of lines, and defaults written out, are no change. A backend is the same one while its name, pool and
- * address are: with another pool or address it is another, that is removed and added. So is a VIP with another address,
- * protocol or port. Tests: tests/unit/plan_test.c.
+ * address are: with another pool or address it is another, that is removed and added. A VIP is its address, protocol and
+ * port: with another name it is the same. Tests: tests/unit/plan_test.c.
  */
 #ifndef SHUNT_CORE_PLAN_H
 #define SHUNT_CORE_PLAN_H
@@ -31,6 +31,7 @@ enum plan_kind {
 	PLAN_BACKEND_CHECK, /* how it is asked whether it lives; its own, or its pool's for it */
 	PLAN_VIP_ADDED,
 	PLAN_VIP_REMOVED,
+	PLAN_VIP_RENAMED, /* the name is the new one */
 	PLAN_VIP_MOVED, /* another pool, or another part of its flows is hashed: their slots change */
 	PLAN_VIP_RULES, /* on_failure, syn_limit or required */
 };

@@ -357,6 +357,15 @@ static const char *way_error(int err)
 	}
 }
 
+#define WAY_LOST_NS 50000000ULL /* chosen: a route that is replaced, or a link that flaps, is back sooner */
+
+/* No way at all, rather than one that isn't known yet or wasn't found for want of memory. */
+static bool way_is_none(int error)
+{
+	return error == -ENETUNREACH || error == -ENETDOWN || error == -EMULTIHOP || error == -EADDRNOTAVAIL ||
+	       error == -EOPNOTSUPP;
+}
+
 /* False: it was there already, an earlier run wrote the same. */
 static bool record_write(struct shuntd *s, struct backend_run *b, const struct nexthop *way)
 {
@@ -387,7 +396,6 @@ static bool record_write(struct shuntd *s, struct backend_run *b, const struct n
 void backends_resolve(struct shuntd *s)
 {
 	struct nexthop way;
-	size_t n_resolved = 0;
 
 	for (size_t i = 0; i < s->n_backends; i++) {
 		struct backend_run *b = s->backends[i];
@@ -398,7 +406,6 @@ void backends_resolve(struct shuntd *s)
 		if (!err) {
 			bool changed = !b->resolved || memcmp(&way, &b->nexthop, sizeof(way));
 
-			n_resolved++;
 			if (!changed)
 				continue;
 			snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", way.dst_mac[0], way.dst_mac[1],
@@ -416,15 +423,26 @@ void backends_resolve(struct shuntd *s)
 		/* The last known way stays in the record: whether the backend lives is for the heartbeats to say. */
 		if (b->resolved || !b->way_error || b->way_error != err)
 			ledger_add(s->ledger, 0, "backend", b->conf.name, "unresolved", way_error(err), NULL);
+		if (b->resolved || !way_is_none(b->way_error))
+			b->way_lost_ns = monotonic_ns();
 		b->resolved = false;
 		b->way_error = err;
 	}
-	/* No route at all to one backend, where others have theirs: it can't be asked, so it can't be found silent. */
-	for (size_t i = 0; i < s->n_backends; i++) {
+}
+
+/* One backend has no way for long, where others have theirs: it can't be asked, so it can't be found silent. */
+static void ways_judge(struct shuntd *s, uint64_t now)
+{
+	size_t n_resolved = 0;
+
+	for (size_t i = 0; i < s->n_backends; i++)
+		n_resolved += s->backends[i]->resolved;
+	for (size_t i = 0; n_resolved && i < s->n_backends; i++) {
 		struct backend_run *b = s->backends[i];
 		uint32_t word = record(s, b)->word, down = BACKEND_WORD(BACKEND_DOWN, VERDICT_UNRESOLVED);
 
-		if (b->resolved || b->way_error == -EHOSTUNREACH || !n_resolved || !word_is_judged(word))
+		if (b->resolved || !way_is_none(b->way_error) || now - b->way_lost_ns < WAY_LOST_NS ||
+		    !word_is_judged(word))
 			continue;
 		if (__atomic_compare_exchange_n(&record(s, b)->word, &word, down, false, __ATOMIC_SEQ_CST,
 						__ATOMIC_RELAXED))
@@ -790,6 +808,7 @@ void backends_run(struct shuntd *s)
 	uint64_t now = monotonic_ns();
 	struct admission_limits limits = backends_limits(s);
 
+	ways_judge(s, now);
 	for (size_t i = 0; i < s->n_backends; i++)
 		backend_run_one(s, s->backends[i], &limits, now);
 	for (size_t i = s->n_backends; i--;)

@@ -296,8 +296,8 @@ static enum sweep sweep_decide(const struct journal *j, const struct flow *f, ui
 		return FLOW_CHALLENGES(f->challenged) >= ASKS ? SWEEP_FREE : SWEEP_ASK_AGAIN;
 	}
 	if (j->pressure_ns && !(flags & FLOW_CONFIRMED) && older_than(opened_ns, now, UNCONFIRMED_NS)) {
-		/* Since VIP_CONFIRM is set any packet would have confirmed it. Before, nobody looked: ask. */
-		return opened_ns > j->pressure_ns ? SWEEP_FREE : SWEEP_ASK;
+		/* Since VIP_CONFIRM is set any packet would have confirmed it. Before, and at the peer, nobody looked: ask. */
+		return opened_ns > j->pressure_ns && !(flags & FLOW_SYNCED) ? SWEEP_FREE : SWEEP_ASK;
 	}
 	return older_than(seen_ns, now, config->flows_idle_ns) ? SWEEP_ASK : SWEEP_KEEP;
 }

@@ -348,6 +348,23 @@ static void vip_remove(struct shuntd *s, const struct plan_change *c)
 	vip_run_remove(s, v);
 }
 
+/* It is found by what its packets have: two may have changed their names. */
+static void vip_rename(struct shuntd *s, const struct plan_change *c)
+{
+	const struct config_vip *conf = vip_conf(s->config, c->name);
+
+	for (size_t i = 0; i < s->n_vips; i++) {
+		struct vip_run *v = s->vips[i];
+
+		if (memcmp(&v->conf.address, &conf->address, sizeof(conf->address)) != 0 ||
+		    v->conf.protocol != conf->protocol || v->conf.port != conf->port)
+			continue;
+		vip_run_rename(s, v, conf->name);
+		names_vip(s, v);
+		return;
+	}
+}
+
 static void vip_add(struct shuntd *s, const struct plan_change *c)
 {
 	const struct config_vip *conf = vip_conf(s->config, c->name);
@@ -512,6 +529,7 @@ static void apply(struct shuntd *s, const struct plan *plan, const struct probe_
 	backends_resolve(s);
 	apply_kind(s, plan, PLAN_POOL_ADDED, pool_begin);
 	apply_kind(s, plan, PLAN_VIP_REMOVED, vip_remove);
+	apply_kind(s, plan, PLAN_VIP_RENAMED, vip_rename);
 	apply_kind(s, plan, PLAN_VIP_ADDED, vip_add);
 	apply_kind(s, plan, PLAN_VIP_RULES, vip_rule);
 	apply_kind(s, plan, PLAN_INTERFACE_REMOVED, interface_remove);

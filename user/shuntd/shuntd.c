@@ -205,6 +205,13 @@ void pool_run_remove(struct shuntd *s, struct pool_run *p)
 	free(p);
 }
 
+void vip_run_rename(struct shuntd *s, struct vip_run *v, const char *name)
+{
+	list_remove((void **)s->vips, &s->n_vips, v);
+	memcpy(v->conf.name, name, sizeof(v->conf.name));
+	list_insert((void **)s->vips, &s->n_vips, v, offsetof(struct vip_run, conf.name));
+}
+
 void vip_run_remove(struct shuntd *s, struct vip_run *v)
 {
 	s->vip_ids[v->id] = NULL;

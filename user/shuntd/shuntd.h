@@ -56,6 +56,7 @@ struct backend_run {
 	bool resolved; /* route, neighbour and link are known */
 	bool ever_resolved;
 	int way_error; /* why it is not resolved, -errno */
+	uint64_t way_lost_ns; /* CLOCK_MONOTONIC: since when there is no way at all */
 	struct nexthop nexthop;
 	uint64_t rtt_ns; /* smoothed round trip of its probes */
 	uint64_t flip_found_ns; /* its word went down, and no event said why yet; 0: no such thing */
@@ -195,6 +196,7 @@ struct pool_run *pool_run_put(struct shuntd *shuntd, uint32_t id, const struct c
 struct vip_run *vip_run_put(struct shuntd *shuntd, uint32_t id, const struct config_vip *conf, struct pool_run *pool);
 void backend_run_remove(struct shuntd *shuntd, struct backend_run *backend);
 void pool_run_remove(struct shuntd *shuntd, struct pool_run *pool);
+void vip_run_rename(struct shuntd *shuntd, struct vip_run *vip, const char *name);
 void vip_run_remove(struct shuntd *shuntd, struct vip_run *vip);
 void backend_run_hide(struct shuntd *shuntd, struct backend_run *backend); /* gone: out of the list, the id is kept */
 void runs_free(struct shuntd *shuntd); /* all of them */
