@@ -5,7 +5,7 @@
   victim.py PORT [resident=BYTES] [beat=SOCKET] [worker]
 
 Prints "ready WORKER", its worker's process or 0, when it listens and can beat. A line on stdin, each answered with a line of its own:
-  exit N | segv (answered "at NS", CLOCK_MONOTONIC, just before) | close (the listener) | listen | health STATUS, or hang, garbage, megabytes (of its GET answers)
+  exit N | segv (answered "at NS", CLOCK_MONOTONIC, just before) | close (the listener) | listen | health STATUS, or hang, garbage, megabytes, slow (of its GET answers)
   full STATUS (the same of GET /slots)
   exec (another program, which holds the listener) | eat BYTES (of memory) | worker (one more: answered "done WORKER") | reap (wait for one to end) | fork (a child that holds the listener for a minute at the most)
   asked (done when its health is asked the next time)
@@ -71,6 +71,9 @@ class Victim:
                 peer.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
                 while True:
                     peer.sendall(bytes(1 << 20))
+            elif health == "slow":
+                peer.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n")
+                peer.recv(1)
             else:
                 peer.sendall(f"HTTP/1.1 {health} x\r\nContent-Length: 0\r\n\r\n".encode())
         except OSError:

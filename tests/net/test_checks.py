@@ -186,10 +186,11 @@ def test_an_engine_that_is_not_well_by_http_drains_and_keeps_its_connections(clu
     assert downs(cluster, begun_ns) == []
 
 
-def test_an_engine_that_sends_megabytes_is_well(cluster, shuntd, victims):
+@pytest.mark.parametrize("health", ["megabytes", "slow"])
+def test_no_body_is_waited_for(cluster, shuntd, victims, health):
     shuntd(config(cluster, HTTP))
     begun_ns = time.monotonic_ns()
-    victims["gpu4"].do("health megabytes")
+    victims["gpu4"].do(f"health {health}")
     wait_answers(cluster, n=10)
     assert text(cluster, "gpu4").startswith("port 8000: status 200")
     assert cluster.events(begun_ns, object="backend") == []

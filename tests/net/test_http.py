@@ -140,6 +140,25 @@ def test_a_power_off_shows(started):
     wait_for(lambda: scrape(started)[1]["shunt_detection_seconds_count", (("verdict", "silent"),)] == 1, "its detection")
 
 
+def test_questions_with_arguments_are_bounded(started):
+    """Their answers aren't kept, so what they take of the main loop is."""
+    script = f"""
+import http.client, sys
+c = http.client.HTTPConnection("127.0.0.1", 9784)
+for i in range(100000):
+    c.request("GET", "/api/v1/events?from=1")
+    r = c.getresponse()
+    r.read()
+    if r.status != 200:
+        break
+print(i, r.status, r.headers["Retry-After"])
+"""
+    n, status, after = started.balancer.run("/usr/bin/python3", "-c", script).split()
+    assert int(n) > 10 and (status, after) == ("503", "1")
+    assert get(started, "/api/v1/events").status == 200 == get(started, "/metrics").status
+    wait_for(lambda: get(started, "/api/v1/events?from=1").status == 200, "another answer")
+
+
 @pytest.mark.parametrize("file", ["grafana/shunt.json", "prometheus/alerts.yaml"])
 def test_what_the_dashboard_and_the_alerts_ask_for_is_there(started, file):
     named = set(re.findall(r"\bshunt_[a-z0-9_]+", (ROOT / "tools" / file).read_text()))

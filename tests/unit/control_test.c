@@ -1992,6 +1992,29 @@ static void monitor_that_does_not_read_is_cut_off_and_the_others_are_not(void **
 	peer_close(&good);
 }
 
+/* Its own command makes an event, which finds it gone while the command is answered. */
+static void monitor_that_commands_and_is_gone_harms_nobody(void **state)
+{
+	struct peer gone = peer_open(), good = peer_open();
+
+	(void)state;
+	shutdown(gone.fd, SHUT_RD);
+	peer_say(&gone, "{\"object\":\"event\",\"command\":\"monitor\"}\n");
+	pump_all();
+	peer_say(&gone, "{\"object\":\"flow\",\"command\":\"reset\",\"args\":{\"all\":true}}\n");
+	pump_all();
+	/* One that is there gets its reply first, and then the event. */
+	peer_say(&good, "{\"object\":\"event\",\"command\":\"monitor\"}\n");
+	peer_say(&good, "{\"object\":\"flow\",\"command\":\"reset\",\"args\":{\"all\":true}}\n");
+	json_t *reply = peer_line(&good);
+
+	assert_non_null(json_object_get(json_object_get(reply, "result"), "reset"));
+	json_decref(reply);
+	assert_int_equal(event_number(&good), 2);
+	peer_close(&gone);
+	peer_close(&good);
+}
+
 static void monitors_leave_room_for_others(void **state)
 {
 	struct peer monitors[CONTROL_MONITORS_MAX + 1], others[CONTROL_CLIENTS_MAX];
@@ -2288,6 +2311,7 @@ int main(void)
 		RIG_TEST(one_client_too_many_takes_the_place_of_the_longest_silent_one),
 		RIG_TEST(monitor_gets_events_as_they_happen),
 		RIG_TEST(monitor_that_does_not_read_is_cut_off_and_the_others_are_not),
+		RIG_TEST(monitor_that_commands_and_is_gone_harms_nobody),
 		RIG_TEST(monitors_leave_room_for_others),
 		RIG_TEST(events_are_shown_by_object_name_what_number_and_time),
 		RIG_TEST(a_summary_tells_how_long_who_failed_over_was_away),

@@ -63,14 +63,15 @@ void check_http_close(struct checker *c)
 	curl_global_cleanup();
 }
 
-/* The header is complete, so the status is known: that ends it. */
-static size_t body_refuse(char *data, size_t size, size_t n, void *arg)
+/* A line of the header. The empty one ends a header, and the status that came with it says all, unless more is to follow (1xx). */
+static size_t header_take(char *data, size_t size, size_t n, void *arg)
 {
-	(void)data;
-	(void)size;
-	(void)n;
-	(void)arg;
-	return 0;
+	const struct check *k = arg; /* size is 1 */
+	bool is_end = n && (data[0] == '\r' || data[0] == '\n');
+	long status = 0;
+
+	curl_easy_getinfo(k->http.easy, CURLINFO_RESPONSE_CODE, &status);
+	return is_end && status >= 200 ? 0 : size * n;
 }
 
 static bool easy_set(struct check *k)
@@ -89,7 +90,8 @@ static bool easy_set(struct check *k)
 	bad |= curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L); /* a kept connection doesn't prove that it accepts */
 	bad |= curl_easy_setopt(e, CURLOPT_FORBID_REUSE, 1L);
 	bad |= curl_easy_setopt(e, CURLOPT_USERAGENT, "shuntd");
-	bad |= curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, body_refuse);
+	bad |= curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, header_take);
+	bad |= curl_easy_setopt(e, CURLOPT_HEADERDATA, k);
 	return !bad;
 }
 

@@ -25,6 +25,8 @@
 
 /* Wake-ups handled in one control_run(), chosen: each is one request at most, so the main loop gets its turn. */
 #define CONTROL_BATCH 16
+#define CONTROL_SLICE_NS \
+	1000000ULL /* and no new one after so long: some requests take many milliseconds where backends are many */
 
 struct client {
 	int fd;
@@ -48,6 +50,7 @@ struct control {
 	struct unix_listener listener;
 	uint64_t timer_ns; /* when it is set to fire; 0: never */
 	struct client *clients[CONTROL_CLIENTS_MAX]; /* NULL: free */
+	const struct client *answered; /* whose request is being answered: what it monitors waits until that is done */
 };
 
 /* ---- one client ---- */
@@ -221,8 +224,6 @@ static void request_answer(struct control *control, struct client *client, const
 		output_line(client, json_pack("{s:o}", "result", result));
 	} else if (request.monitor) {
 		monitor_start(control, client, request.monitor_from);
-		if (client->monitors)
-			monitor_push(control, client);
 	} else {
 		client_error(client, request.code, request.error);
 	}
@@ -240,7 +241,11 @@ static void client_answer(struct control *control, struct client *client)
 	if (line) {
 		client->input_start += length + 1;
 		client->deadline_ns = 0;
+		control->answered = client;
 		request_answer(control, client, line, length);
+		control->answered = NULL;
+		if (client->monitors)
+			monitor_push(control, client);
 	} else if (request_is_too_long(client)) {
 		client_error(client, CONTROL_MISUSE,
 			     client->uid ? "a request is longer than 65536 bytes"
@@ -394,10 +399,13 @@ static void timer_set(struct control *control)
 
 void control_run(struct control *control)
 {
+	const uint64_t end_ns = monotonic_ns() + CONTROL_SLICE_NS;
 	struct epoll_event event;
 
 	/* One at a time: handling one event may close the client of another. */
-	for (int i = 0; i < CONTROL_BATCH && epoll_wait(control->epoll_fd, &event, 1, 0) == 1; i++) {
+	for (int i = 0; i < CONTROL_BATCH && (!i || monotonic_ns() < end_ns); i++) {
+		if (epoll_wait(control->epoll_fd, &event, 1, 0) != 1)
+			break;
 		if (event.data.ptr == &control->listener.fd) {
 			client_accept(control);
 		} else if (event.data.ptr == &control->timer_fd) {
@@ -414,7 +422,7 @@ void control_push_events(struct control *control)
 	for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
 		struct client *client = control->clients[i];
 
-		if (!client || !client->monitors)
+		if (!client || !client->monitors || client == control->answered)
 			continue;
 		monitor_push(control, client);
 		client_settle(control, client);

@@ -29,6 +29,7 @@
 	500000ULL /* of metrics that are being made, chosen: clients of a dead backend are told by the same loop */
 #define METRICS_KEPT_NS SECOND_NS
 #define ANSWER_KEPT 20 /* an answer is kept for so many times as long as it took to make: it costs 5 % at most */
+#define ANSWER_BURST_NS 50000000ULL /* chosen: answers that can't be kept may take so long at once, and 5 % for long */
 
 /* /api/v1/PATH: the command that answers. */
 static const struct path {
@@ -62,6 +63,7 @@ struct http {
 	struct metrics *making; /* NULL: no metrics are being made */
 	struct MHD_Connection *waiting[HTTP_CLIENTS_MAX]; /* for them, suspended */
 	int n_waiting;
+	uint64_t due_ns; /* CLOCK_MONOTONIC: when the answers that weren't kept are paid for */
 };
 
 /* ---- responses ---- */
@@ -113,6 +115,17 @@ static enum MHD_Result respond_error(struct MHD_Connection *connection, unsigned
 	return respond(connection, status, response_json(json_pack("{s:s}", "error", text)));
 }
 
+/* Answers to questions with arguments take too much of the main loop. */
+static enum MHD_Result respond_busy(struct MHD_Connection *connection)
+{
+	struct MHD_Response *r =
+		response_json(json_pack("{s:s}", "error", "too many questions: ask again in a second"));
+
+	if (r)
+		MHD_add_response_header(r, MHD_HTTP_HEADER_RETRY_AFTER, "1");
+	return respond(connection, MHD_HTTP_SERVICE_UNAVAILABLE, r);
+}
+
 static void kept_drop(struct kept *kept)
 {
 	if (kept->response)
@@ -137,12 +150,18 @@ static enum MHD_Result api_answer(struct http *http, struct MHD_Connection *conn
 	struct kept *kept = &http->answers[path - paths];
 	struct request request = { .shuntd = http->shuntd, .uid = (uid_t)-1 };
 	json_t *words = json_object(), *args, *result;
+	struct MHD_Response *response;
 	uint64_t begun_ns = monotonic_ns();
 	bool is_plain = MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, word_add, words) == 0;
 
 	if (is_plain && kept->response && begun_ns < kept->until_ns) {
 		json_decref(words);
 		return respond_kept(connection, kept);
+	}
+	/* The generic cell rate algorithm (ITU-T I.371), in time that they take. */
+	if (!is_plain && http->due_ns > begun_ns + ANSWER_KEPT * ANSWER_BURST_NS) {
+		json_decref(words);
+		return respond_busy(connection);
 	}
 	args = answer_arguments(path->object, path->command, words);
 	result = answer_command(&request, path->object, path->command, args);
@@ -152,8 +171,12 @@ static enum MHD_Result api_answer(struct http *http, struct MHD_Connection *conn
 		return respond_error(connection,
 				     request.code == CONTROL_MISUSE ? MHD_HTTP_BAD_REQUEST : MHD_HTTP_NOT_FOUND,
 				     request.error);
-	if (!is_plain)
-		return respond(connection, MHD_HTTP_OK, response_json(result));
+	if (!is_plain) {
+		response = response_json(result);
+		http->due_ns =
+			(http->due_ns > begun_ns ? http->due_ns : begun_ns) + ANSWER_KEPT * (monotonic_ns() - begun_ns);
+		return respond(connection, MHD_HTTP_OK, response);
+	}
 	kept_drop(kept);
 	kept->response = response_json(result);
 	kept->until_ns = monotonic_ns() + ANSWER_KEPT * (monotonic_ns() - begun_ns);
