@@ -8,7 +8,7 @@ import pytest
 from bfd_peer import ADMIN_DOWN, DOWN, UP, Bird, Frr, Puppet
 from cluster import Cluster
 from conftest import BUILD
-from topology import stop, wait_for
+from topology import VIP4, stop, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +142,27 @@ def test_another_interval_takes_no_session_down(cluster, peers, real):
     wait_heard(cluster, peers, 20)
     assert downs(cluster, begun_ns) == []
     assert fallen() == before  # nor did FRR see it fall
+
+
+@pytest.mark.parametrize("name", ["gpu1", "gpu2"])
+def test_a_backend_that_gets_another_name_takes_the_peers_session_and_the_old_one_drains(cluster, peers, real, name):
+    """The peer has one session for an address: what it says of the old one's end is no sign of death."""
+    def live():
+        for _ in range(8):
+            cluster.client.try_run("curl", "-sm", "0.05", f"http://{VIP4}/")  # recorded; nobody serves
+        return cluster.shunt("backend", "show", name)[0]["live"]
+
+    wait_for(live, "a flow of it")
+    begun_ns = time.monotonic_ns()
+    cluster.write("shunt.yaml", config(cluster, *peers).replace(f"name: {name},", "name: anew,"))
+    cluster.shunt("config", "reload")
+    cluster.wait_states(anew="up", **{name: "draining"})
+    wait_heard(cluster, ["anew"], 200)
+    assert downs(cluster, begun_ns) == [] and cluster.states()[name] == "draining"
+    cluster.write("shunt.yaml", config(cluster, *peers))
+    cluster.shunt("config", "reload", "force")
+    wait_for(lambda: cluster.shunt("backend", "show", name)[0]["state"] == "up", "the old name's return")
+    assert downs(cluster, begun_ns) == []
 
 
 def test_nobody_is_ejected_while_the_controller_is_stopped_or_the_balancer_cut_off(cluster, peers, real):

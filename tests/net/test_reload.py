@@ -221,6 +221,36 @@ def test_a_vip_with_another_name_keeps_its_flows(cluster, started, config):
     assert downs(cluster, started) == []
 
 
+def test_a_pool_whose_backends_are_all_replaced_serves_meanwhile(cluster, shuntd, config):
+    shuntd(config("gpu1", "gpu2"), "gpu1", "gpu2")
+    begun_ns = time.monotonic_ns()
+    load = load_on(cluster, "gpu1", "gpu2")
+    reload(cluster, config("gpu3", "gpu4"))
+    assert set(mapping(cluster).values()) == {"gpu3", "gpu4"}
+    wait_for(lambda: len(cluster.events(begun_ns, object="backend", what="drained")) == 2, "the old ones to be drained")
+    assert unbroken(cluster, load) == {"gpu1", "gpu2", "gpu3", "gpu4"}
+    assert cluster.reasons()["NO_BACKEND"] == 0 and downs(cluster, begun_ns) == []
+
+
+def test_a_vip_that_goes_to_a_new_pool_is_served_meanwhile(cluster, shuntd, config):
+    shuntd(config("gpu1", "gpu2"), "gpu1", "gpu2")
+    load = load_on(cluster, "gpu1", "gpu2")
+    reload(cluster, config("gpu3", "gpu4").replace("gpus", "fresh"))
+    assert unbroken(cluster, load) == {"gpu1", "gpu2", "gpu3", "gpu4"}
+    assert cluster.reasons()["NO_BACKEND"] == 0
+
+
+def test_backends_in_whose_place_nobody_comes_leave_all_the_same(cluster, shuntd, config):
+    shuntd(config("gpu1", "gpu2"), "gpu1", "gpu2")
+    cluster.plug.unplug("gpu4")
+    begun_ns = time.monotonic_ns()
+    cluster.write("shunt.yaml", config("gpu4"))
+    cluster.shunt("config", "reload")
+    assert cluster.states()["gpu1"] == "up" and {a["error"] for a in cluster.ask(VIP4, 4)} == {None}
+    wait_for(lambda: cluster.events(begun_ns, object="shuntd", what="reloaded"), "the end of the reload", 15)
+    wait_for(lambda: "gpu1" not in cluster.states(), "gpu1 to be gone", 15)
+
+
 @pytest.mark.parametrize("detector", ["kernel", "controller"])
 def test_the_probes_change_their_pace_and_their_judge_without_a_verdict(cluster, shuntd, config, detector):
     other = {"kernel": "controller", "controller": "kernel"}[detector]

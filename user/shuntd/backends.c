@@ -520,13 +520,16 @@ static int drain_begin(struct shuntd *s, struct backend_run *b, enum verdict why
 	b->drained = false;
 	b->n_cut = 0;
 	names_backend(s, b);
-	is_down = !word_swap(s, b, BACKEND_UP, word) && !word_swap(s, b, BACKEND_DRAINING, word);
-	pool_follow(b, false);
+	is_down = !b->leaving && !word_swap(s, b, BACKEND_UP, word) && !word_swap(s, b, BACKEND_DRAINING, word);
+	if (!b->leaving)
+		pool_follow(b, false);
 	state_changed(s->state);
 	evidence = commanded(s, json_pack("{s:I}", "live", (json_int_t)live_flows(s, b)));
 	if (is_down)
 		json_object_set_new(evidence, "state", json_string("down"));
-	if (is_last)
+	if (b->leaving)
+		json_object_set_new(evidence, "until", json_string("those who come in its place serve"));
+	else if (is_last)
 		json_object_set_new(evidence, "warning", json_string("the last one up in its pool"));
 	verdict_tell(s, b, b->drain_since_ns, "draining", drain_why(b, why), evidence);
 	return is_down ? -ENOTCONN : 0;
@@ -543,6 +546,15 @@ int backends_drain(struct shuntd *s, struct backend_run *b, enum verdict why, ui
 void backend_drop(struct shuntd *s, struct backend_run *b, uint64_t deadline_ns)
 {
 	drain_begin(s, b, VERDICT_REMOVED, deadline_ns);
+}
+
+void backend_leave(struct shuntd *s, struct backend_run *b)
+{
+	b->leaving = false;
+	b->drain_since_ns = monotonic_ns();
+	if (!word_swap(s, b, BACKEND_UP, BACKEND_WORD(BACKEND_DRAINING, VERDICT_REMOVED)))
+		word_swap(s, b, BACKEND_DRAINING, BACKEND_WORD(BACKEND_DRAINING, VERDICT_REMOVED));
+	pool_follow(b, false);
 }
 
 int backends_undrain(struct shuntd *s, struct backend_run *b)
@@ -632,7 +644,7 @@ static void drain_follow(struct shuntd *s, struct backend_run *b, uint64_t now)
 {
 	struct flow_filter its = { .backend = b->id, .ours = true };
 
-	if (b->drained)
+	if (b->drained || b->leaving)
 		return;
 	if (!live_flows(s, b)) {
 		/* A packet that saw it up just before may record its flow a moment after. */
@@ -902,6 +914,23 @@ int backend_ask_anew(struct shuntd *s, struct backend_run *b)
 	return 0;
 }
 
+/*
+ * A removed one whose address BFD asks for another: the peer has one session an address (RFC 5881 3) and would end this one as
+ * that begins, which is no sign of death. It drains unjudged.
+ */
+static bool is_asked_for_another(const struct shuntd *s, const struct backend_run *b)
+{
+	for (size_t i = 0; b->draining == VERDICT_REMOVED && i < s->n_backends; i++) {
+		const struct backend_run *other = s->backends[i];
+
+		if (b->conf.check.type == CHECK_BFD && other->conf.check.type == CHECK_BFD &&
+		    other->draining != VERDICT_REMOVED &&
+		    !memcmp(&other->conf.address, &b->conf.address, sizeof(b->conf.address)))
+			return true;
+	}
+	return false;
+}
+
 int backends_check(struct shuntd *s, const char **why)
 {
 	struct checked *checked = calloc(s->n_backends + 1, sizeof(*checked));
@@ -914,7 +943,7 @@ int backends_check(struct shuntd *s, const char **why)
 	for (size_t i = 0; i < s->n_backends; i++) {
 		const struct backend_run *b = s->backends[i];
 
-		if (is_checked(s, b))
+		if (is_checked(s, b) && !is_asked_for_another(s, b))
 			checked[n++] =
 				(struct checked){ .id = b->id, .address = b->conf.address, .check = b->conf.check };
 	}

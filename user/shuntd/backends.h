@@ -76,7 +76,11 @@ void backends_run(struct shuntd *shuntd);
  */
 int backends_drain(struct shuntd *shuntd, struct backend_run *backend, enum verdict why, uint64_t deadline_ns);
 
-/* The configuration has it no more: it drains as above, and goes. Who calls takes it out of the table. */
+/*
+ * The configuration has it no more: it drains as above, and goes. Who calls takes it out of the table. One that is `leaving`
+ * goes on taking new flows until backend_leave().
+ */
+void backend_leave(struct shuntd *shuntd, struct backend_run *backend);
 void backend_drop(struct shuntd *shuntd, struct backend_run *backend, uint64_t deadline_ns);
 
 /*

@@ -275,6 +275,38 @@ static void failed(struct shuntd *s, const struct plan_change *c, int err)
 	ledger_add(s->ledger, 0, c->object, c->name, "not changed", strerror(-err), NULL);
 }
 
+static bool is_up(const struct shuntd *s, const struct backend_run *b)
+{
+	uint32_t word = __atomic_load_n(&dataplane_backends(s->dataplane)[b->id].word, __ATOMIC_RELAXED);
+
+	return BACKEND_WORD_STATE(word) == BACKEND_UP;
+}
+
+/* Who takes new flows in a pool when those leave that are to. */
+static bool pool_serves(const struct shuntd *s, const struct pool_run *pool)
+{
+	for (size_t i = 0; i < s->n_backends; i++)
+		if (s->backends[i]->pool == pool && !s->backends[i]->leaving && is_up(s, s->backends[i]))
+			return true;
+	return false;
+}
+
+/* All that are removed leave; at once where others serve, or nobody comes in their place. */
+static void leaving_mark(struct shuntd *s, const struct plan *plan)
+{
+	for (size_t i = 0; !s->reload_force && i < plan->n; i++) {
+		struct backend_run *b =
+			plan->changes[i].kind == PLAN_BACKEND_REMOVED ? backend_find(s, plan->changes[i].name) : NULL;
+
+		for (size_t k = 0; b && k < plan->n; k++)
+			b->leaving = b->leaving || (plan->changes[k].kind == PLAN_BACKEND_ADDED &&
+						    !strcmp(plan->changes[k].pool, b->pool->name));
+	}
+	for (size_t i = 0; i < s->n_backends; i++)
+		if (s->backends[i]->leaving && pool_serves(s, s->backends[i]->pool))
+			s->backends[i]->leaving = false;
+}
+
 static void backend_remove(struct shuntd *s, const struct plan_change *c)
 {
 	struct backend_run *b = backend_find(s, c->name);
@@ -502,6 +534,7 @@ static void apply(struct shuntd *s, const struct plan *plan, const struct probe_
 	bool new_keys = memcmp(keys, &s->keys, sizeof(*keys));
 
 	apply_kind(s, plan, PLAN_POOL_ADDED, pool_add);
+	leaving_mark(s, plan);
 	apply_kind(s, plan, PLAN_BACKEND_REMOVED, backend_remove);
 	apply_kind(s, plan, PLAN_BACKEND_ADDED, backend_add);
 	if (new_keys)
@@ -749,7 +782,50 @@ static int tables_follow(struct shuntd *s)
 	return err;
 }
 
-/* The next VIP whose pool or hash is not what the configuration says. 1: its flows are being led over; 0: none is left. */
+#define NEWCOMERS_NS 10000000000ULL /* chosen: so long those who come may take until the first of them serves */
+#define TOGETHER_NS 100000000ULL /* chosen: and so long, from then on, until all do: or the first gets all new flows */
+
+/*
+ * Whether those who come to a pool are waited for: nobody who was there before serves, and not all of them do yet. One that
+ * never comes up holds a reload up for so long only.
+ */
+static bool newcomers_wait(const struct shuntd *s, const struct pool_run *pool, uint64_t now)
+{
+	uint64_t first_ns = UINT64_MAX;
+	bool joining = false;
+
+	for (size_t i = 0; i < s->n_backends; i++) {
+		const struct backend_run *b = s->backends[i];
+
+		if (b->pool != pool || b->leaving || b->draining)
+			continue;
+		if (is_up(s, b) && b->since_ns < s->reload_ns)
+			return false;
+		if (is_up(s, b))
+			first_ns = b->since_ns < first_ns ? b->since_ns : first_ns;
+		joining = joining || BACKEND_WORD_VERDICT(b->last_word) == VERDICT_JOINING;
+	}
+	return joining && now < (first_ns == UINT64_MAX ? s->reload_ns + NEWCOMERS_NS : first_ns + TOGETHER_NS);
+}
+
+/* Whether those who leave wait for others to serve. */
+static bool leaving_wait(const struct shuntd *s, uint64_t now)
+{
+	for (size_t i = 0; i < s->n_backends; i++)
+		if (s->backends[i]->leaving && newcomers_wait(s, s->backends[i]->pool, now))
+			return true;
+	return false;
+}
+
+/* When no table names them any more. */
+static void leaving_end(struct shuntd *s)
+{
+	for (size_t i = 0; i < s->n_backends; i++)
+		if (s->backends[i]->leaving)
+			backend_leave(s, s->backends[i]);
+}
+
+/* The next VIP whose pool or hash is not what the configuration says. 1: its flows are being led over, or wait; 0: none is left. */
 static int vips_follow(struct shuntd *s)
 {
 	for (size_t i = 0; i < s->config->n_vips; i++) {
@@ -764,6 +840,9 @@ static int vips_follow(struct shuntd *s)
 				v->conf = *conf;
 			continue;
 		}
+		if (!s->reload_force && v->pool != pool && pool_serves(s, v->pool) &&
+		    newcomers_wait(s, pool, monotonic_ns()))
+			return 1;
 		err = vip_switch(s, v, conf, pool);
 		if (err)
 			ledger_add(s->ledger, 0, "vip", conf->name, "not changed", strerror(-err), NULL);
@@ -780,9 +859,11 @@ void reload_run(struct shuntd *s)
 	if (!s->reloading || pools_moving(s))
 		return;
 	now = monotonic_ns();
-	if (now < s->reload_retry_ns)
+	if (now < s->reload_retry_ns || leaving_wait(s, now))
 		return;
 	err = tables_follow(s);
+	if (!err)
+		leaving_end(s);
 	if (!err && !pools_moving(s))
 		err = vips_follow(s);
 	if (err < 0)

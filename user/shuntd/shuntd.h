@@ -59,6 +59,7 @@ struct backend_run {
 	uint64_t way_lost_ns; /* CLOCK_MONOTONIC: since when there is no way at all */
 	struct nexthop nexthop;
 	uint64_t rtt_ns; /* smoothed round trip of its probes */
+	bool leaving; /* removed, and takes new flows until those who come in its place do */
 	uint64_t flip_found_ns; /* its word went down, and no event said why yet; 0: no such thing */
 	uint64_t since_ns; /* CLOCK_MONOTONIC of the newest change of its word */
 	int64_t since_wall_s; /* the same, CLOCK_REALTIME, seconds */
