@@ -310,7 +310,7 @@ def test_forged_replayed_cut_and_foreign_datagrams_are_counted_and_harm_nothing(
                *(d[:n] for d in to_there for n in (0, 7, 20, len(d) - 1)),
                *(bytes([*d[:-1], d[-1] ^ 1]) for d in to_there),  # a wrong tag
                *(sign(d, KEYS[1]) for d in to_there),  # somebody else's key
-               *(sign(d[:4] + bytes([2]) + d[5:]) for d in to_there),  # another version
+               *(sign(d[:4] + bytes([99]) + d[5:]) for d in to_there),  # another version
                *(sign(last[:8] + struct.pack("!QQQ", 1, 2, n) + last[32:]) for n in range(20)),  # other runs
                bytes(1400), b"\xff" * 1400]
     forge.send(pair.client, [forge.udp(source, there, d) for d in hostile])
@@ -362,6 +362,30 @@ def test_a_balancer_without_a_peer_says_so(cluster, start):
 
 
 # ---- bounds ----
+
+def test_a_backend_with_another_address_is_another_at_the_peer_too(pair, swarm):
+    """Of the same name: its connections are where they were, whichever balancer leads them, and whoever reloads first."""
+    gpu3, gpu4 = (b.ipv4 for b in pair.backends[2:])
+    config = lambda side: side.peer_config(weights={"gpu1": 100, "gpu2": 100, "gpu3": 100})  # noqa: E731
+    for side in pair.sides:
+        side.reload(config(side))
+    groups = [swarm.echo(pair.take_sources(20, home="gpu3")).wait_open()]
+    pair.wait_alike()
+    for side in (pair.there, pair):
+        begun_ns = time.monotonic_ns()
+        side.reload(config(side).replace(f"name: gpu3, address: {gpu3}", f"name: gpu3, address: {gpu4}"))
+        wait_for(lambda: side.events(begun_ns, object="backend", name="gpu3", what="up"), "the new one")
+        groups.append(swarm.echo(pair.take_sources(20)).wait_open())
+    for group in groups:
+        group.wait_exchange()
+    pair.wait_sync()
+    wait_for(lambda: len(pair.there.entries()) == 60, "the copies")
+    pair.lead_to(pair.there)
+    for group in groups:
+        group.wait_exchange()
+        assert group.broken() == 0
+    assert {s.backend for s in groups[0].report()} == {"gpu3"}
+
 
 def test_a_journal_that_is_full_at_the_standby_is_counted_and_harms_nobody(cluster, start, swarm):
     a, b = cluster.sides

@@ -49,7 +49,7 @@
  *   ACK     number(64), ranges(8), then for each: how many were taken in(16), how many below them weren't(16); the first
  *           range ends at the number
  *   PING    wants an ACK, as all that follow do
- *   FLOWS   VIPs(8), names; backends(8), names; flows(16), then for each: the sender's entry(32), its VIP(8) and backend(8)
+ *   FLOWS   VIPs(8), names; backends(8), identities; flows(16), then for each: the sender's entry(32), its VIP(8) and backend(8)
  *           among the names, state(8), flags(8), claims(8), IP version(8), client's port(16), VIP's port(16), client's
  *           initial sequence number(32), ms since its SYN(32), client's address(4 or 16 bytes)
  *   GONE    entries(16), each(32): not the sender's any more
@@ -57,7 +57,7 @@
  *           drain(64), of the weight(64), ns since 1970
  *   END     all that the sender has was told once
  *   AGAIN   tell everything again
- * A name is its length(8) and as many bytes.
+ * A name is its length(8) and as many bytes; so is an identity, which is of a backend's name and address.
  */
 #ifndef SHUNT_CORE_PEER_H
 #define SHUNT_CORE_PEER_H
@@ -70,7 +70,7 @@
 #include "shunt/abi.h"
 #include "shunt/siphash.h"
 
-#define PEER_VERSION 1
+#define PEER_VERSION 2
 #define PEER_MAGIC 0x73687570U
 #define PEER_DATAGRAM_MAX 1400
 
@@ -112,10 +112,10 @@ enum peer_event {
 struct peer_ops {
 	uint64_t (*draw)(void *arg); /* 64 random bits */
 	void (*event)(void *arg, enum peer_event event);
-	/* Names of what is here; NULL: nobody's any more. */
+	/* Names of what is here, and identities; NULL: nobody's any more. */
 	const char *(*vip_name)(void *arg, uint32_t id);
 	const char *(*backend_name)(void *arg, uint16_t id);
-	/* Who has that name: false: nobody. Of a VIP its address too; false if it isn't journalled or has another port. */
+	/* Who has that name, or identity: false: nobody. Of a VIP its address too; false if it isn't journalled or has another port. */
 	bool (*vip_find)(void *arg, const char *name, __be16 port, uint32_t *id, struct shunt_addr *address);
 	bool (*backend_find)(void *arg, const char *name, uint16_t *id);
 	/* The journal. The walk writes it at the same time: see shuntd/journal.h, which has functions for each of these. */

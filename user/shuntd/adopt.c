@@ -106,6 +106,7 @@ static int backend_read(struct shuntd *s, uint16_t id)
 		return -ENOMEM;
 	read.id = id;
 	read.pool = pool;
+	memcpy(read.identity, b->identity, sizeof(read.identity));
 	read.ever_resolved = record->egress_ifindex != 0;
 	read.rtt_ns = session->rtt_ns;
 	/* As last acted upon: another word of its agent is news. */

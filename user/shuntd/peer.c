@@ -78,7 +78,7 @@ static const char *name_of_backend(void *arg, uint16_t id)
 	const struct peering *p = arg;
 	const struct backend_run *b = backend_by_id(p->shuntd, id);
 
-	return b ? b->conf.name : NULL;
+	return b ? b->identity : NULL;
 }
 
 static bool find_vip(void *arg, const char *name, __be16 port, uint32_t *id, struct shunt_addr *address)
@@ -96,11 +96,18 @@ static bool find_vip(void *arg, const char *name, __be16 port, uint32_t *id, str
 static bool find_backend(void *arg, const char *name, uint16_t *id)
 {
 	const struct peering *p = arg;
-	const struct backend_run *b = backend_find(p->shuntd, name);
+	bool found = false, removed = true;
 
-	if (b)
+	for (size_t i = 0; removed && i < p->shuntd->n_backends; i++) {
+		const struct backend_run *b = p->shuntd->backends[i];
+
+		if (strcmp(b->identity, name))
+			continue;
 		*id = b->id;
-	return b;
+		found = true;
+		removed = b->draining == VERDICT_REMOVED || b->pool->removed; /* it may be there again */
+	}
+	return found;
 }
 
 /* ---- flows ---- */

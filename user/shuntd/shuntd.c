@@ -5,8 +5,12 @@
  */
 #include "shuntd/shuntd.h"
 
+#include <arpa/inet.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "core/mix.h"
 
 struct backend_run *backend_by_id(const struct shuntd *s, uint32_t id)
 {
@@ -110,6 +114,18 @@ static void list_remove(void **list, size_t *n, const void *run)
 	memmove(list + at, list + at + 1, (--*n - at) * sizeof(*list));
 }
 
+/* NAME@HASH, with as much of the name as there is room for. All of it is hashed. */
+static void identity_write(char out[CONFIG_NAME_MAX], const struct config_backend *conf)
+{
+	uint64_t hash = 0;
+
+	for (const char *c = conf->name; *c; c++)
+		hash = mix_at(hash, (uint8_t)*c);
+	for (int i = 0; i < 4; i++)
+		hash = mix_at(hash, ntohl(conf->address.w[i]));
+	snprintf(out, CONFIG_NAME_MAX, "%.46s@%016llx", conf->name, (unsigned long long)hash);
+}
+
 struct backend_run *backend_run_put(struct shuntd *s, uint16_t id, const struct config_backend *conf,
 				    struct pool_run *pool)
 {
@@ -119,6 +135,7 @@ struct backend_run *backend_run_put(struct shuntd *s, uint16_t id, const struct 
 		return NULL;
 	b->id = id;
 	b->conf = *conf;
+	identity_write(b->identity, conf);
 	b->pool = pool;
 	s->backend_ids[id] = b;
 	list_insert((void **)s->backends, &s->n_backends, b, offsetof(struct backend_run, conf.name));

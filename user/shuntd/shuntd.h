@@ -51,6 +51,7 @@ struct probe_window {
 struct backend_run {
 	uint16_t id; /* index into the shared arrays; also its session's */
 	struct config_backend conf;
+	char identity[CONFIG_NAME_MAX]; /* of its name and address: with another address it is another, to a peer too */
 	struct pool_run *pool;
 	struct admission admission; /* the way back up */
 	bool resolved; /* route, neighbour and link are known */
