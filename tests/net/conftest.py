@@ -2,8 +2,10 @@
 """What the network tests share: the real daemons on hosts of their own. A failing test prints the counters and the logs."""
 import os
 import pathlib
+import shutil
 import signal
 import sys
+import tempfile
 
 import pytest
 
@@ -15,6 +17,14 @@ BUILD = pathlib.Path(os.environ.get("SHUNT_BUILD", ROOT / "build"))
 LOG_BYTES = 3000  # of each log's end, printed when a test fails
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would what it starts
+
+
+@pytest.fixture
+def for_all():
+    """Copies a file to where everybody can read and run it: the tree may be in root's home."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        yield lambda path: shutil.copy(path, directory)
 
 
 @pytest.fixture(scope="module")

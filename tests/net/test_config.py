@@ -182,8 +182,10 @@ def test_a_file_as_long_as_may_be_is_applied(running):
     assert re.search(rf"^{path}:\d+:\d+: ", refused(running, "config", "apply", path))
 
 
-def test_who_may_only_read_can_not_command(running):
+def test_who_may_only_read_can_not_command(running, for_all, monkeypatch):
     running.socket.chmod(0o666)
+    program = for_all(running.build / "shunt")
+    monkeypatch.setattr(running, "shunt_argv", lambda *argv: [program, "-s", running.socket, *argv])
     for command in (["config", "apply", "-"], ["config", "diff"], ["config", "reload"], ["backend", "set", "gpu1", "weight", "7"]):
         said = refused(running, *command, input=good(running).encode(), user=65534)
         assert "for root only" in said, said

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from cluster import PYTHON, Cluster, Victim
-from conftest import BUILD
+from conftest import BUILD, ROOT
 from topology import stop, wait_for
 
 PORT = 8000
@@ -321,22 +321,23 @@ def test_worker_that_may_end_leaves_the_engine_serving(scene, engine, number):
 BEATER = "import sys; sys.path.insert(0, sys.argv[1]); from beat import Beat; b = Beat(sys.argv[2]); b(); print(open('/proc/self/status').read())"
 
 
-def beat_as(user, group, socket):
+def beat_as(user, group, snippet, socket):
     """Run the Python snippet as a user without any capability."""
     return subprocess.run(["setpriv", "--reuid", user, "--regid", group, "--clear-groups", "--bounding-set=-all", "--inh-caps=-all",
-                           PYTHON, "-c", BEATER, pathlib.Path(__file__).resolve().parents[2] / "tools/examples", socket],
+                           PYTHON, "-c", BEATER, os.path.dirname(snippet), socket],
                           capture_output=True, text=True, timeout=30)
 
 
-def test_engine_without_privileges_beats_if_it_is_of_the_group(scene):
+def test_engine_without_privileges_beats_if_it_is_of_the_group(scene, for_all):
+    snippet = for_all(ROOT / "tools/examples/beat.py")
     socket = scene.cluster.directory / "beat.sock"
     scene.cluster.directory.chmod(0o755)
     begun_ns, victim = scene.begin(f"{{listen: {PORT}, beat: {{limit: 300ms, socket: {socket}, group: games}}}}")
-    refused = beat_as("nobody", "nogroup", socket)
+    refused = beat_as("nobody", "nogroup", snippet, socket)
     assert refused.returncode and "PermissionError" in refused.stderr
     scene.asked_anew()
     assert scene.said() == "serving"
-    done = beat_as("games", "games", socket)
+    done = beat_as("games", "games", snippet, socket)
     assert done.returncode == 0, done.stderr
     assert "CapEff:\t0000000000000000" in done.stdout
     scene.down(begun_ns, "stalled")  # it beat once
