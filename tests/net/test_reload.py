@@ -240,6 +240,30 @@ def test_a_vip_that_goes_to_a_new_pool_is_served_meanwhile(cluster, shuntd, conf
     assert cluster.reasons()["NO_BACKEND"] == 0
 
 
+@pytest.mark.parametrize("crash", [False, True], ids=["", "after a crash"])
+def test_a_wrong_replacement_is_taken_back_and_nobody_noticed(cluster, shuntd, config, crash):
+    """While those who come are waited for another file is taken, and those before serve."""
+    rest = {"pin": cluster.pin}
+    shuntd(config("gpu1", "gpu2", rest=rest), "gpu1", "gpu2")
+    load = load_on(cluster, "gpu1", "gpu2")
+    cluster.plug.unplug("gpu4")
+    begun_ns = time.monotonic_ns()
+    cluster.write("shunt.yaml", config("gpu4", rest=rest))
+    cluster.shunt("config", "reload")
+    if crash:
+        cluster.kill_shuntd()
+        cluster.start_shuntd(config("gpu4", rest=rest))
+    cluster.shunt("backend", "drain", "gpu2")
+    assert cluster.states()["gpu1"] == "up" and cluster.states()["gpu2"] == "draining"
+    assert {a["backend"] for a in cluster.ask(VIP4, 8)} == {"gpu1"}
+    reload(cluster, config("gpu1", "gpu2", rest=rest))
+    wait_for(lambda: len([b for b in cluster.shunt("backend", "show") if b["state"] == "up"]) == 2, "both again")
+    unbroken(cluster, load)
+    assert cluster.reasons()["NO_BACKEND"] == 0 and downs(cluster, begun_ns) == []
+    cluster.plug.plug("gpu4")
+    cluster.forget()
+
+
 def test_backends_in_whose_place_nobody_comes_leave_all_the_same(cluster, shuntd, config):
     shuntd(config("gpu1", "gpu2"), "gpu1", "gpu2")
     cluster.plug.unplug("gpu4")

@@ -113,7 +113,7 @@ static uint64_t survivors_until_ns(const struct watch *w)
 	uint64_t ended_ns = w->o.word->ended_ns;
 
 	if (!cause || (ENGINE_CAUSE_END(cause) == ENGINE_EXITED && !ENGINE_CAUSE_DETAIL(cause)) ||
-	    mains_live(w->mains, w->n_mains))
+	    (w->n_mains && mains_live(w->mains, w->n_mains)))
 		return 0;
 	return ended_ns > SAME_BIRTH_NS ? ended_ns - SAME_BIRTH_NS : 0;
 }

@@ -125,7 +125,8 @@ static struct admission_limits checked_limits(const struct shuntd *s, const stru
 /* The word of one that answers. */
 static uint32_t serving_word(const struct backend_run *b)
 {
-	return b->draining ? BACKEND_WORD(BACKEND_DRAINING, b->draining) : BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING);
+	return b->draining && !b->leaving ? BACKEND_WORD(BACKEND_DRAINING, b->draining)
+					  : BACKEND_WORD(BACKEND_UP, VERDICT_ANSWERING);
 }
 
 /* Until when the data path leaves a silent one its flows. */
@@ -142,6 +143,27 @@ bool backend_is_doubted(const struct shuntd *s, const struct backend_run *b)
 			       __atomic_load_n(doubted_until_ns(s, b), __ATOMIC_RELAXED), monotonic_ns());
 }
 
+static bool is_removed(const struct backend_run *b)
+{
+	return b->draining == VERDICT_REMOVED || b->pool->removed;
+}
+
+/*
+ * A removed one whose address BFD asks for another: the peer has one session an address (RFC 5881 3) and would end this one as
+ * that begins, which is no sign of death. It drains, and falls with the other.
+ */
+static bool is_asked_for(const struct backend_run *b, const struct backend_run *other)
+{
+	if (b == other || b->gone || other->gone || !is_removed(b) || b->conf.check.type != CHECK_BFD ||
+	    other->conf.check.type != CHECK_BFD ||
+	    memcmp(&other->conf.address, &b->conf.address, sizeof(b->conf.address)) != 0)
+		return false;
+	return !is_removed(other) || other->drain_since_ns > b->drain_since_ns ||
+	       (other->drain_since_ns == b->drain_since_ns && other->id > b->id);
+}
+
+static void twins_down(struct shuntd *s, const struct backend_run *b, uint32_t word, uint64_t at_ns);
+
 /* A backend went down, however we learnt of it. */
 static void backend_down(struct shuntd *s, struct backend_run *b, uint32_t word, uint64_t at_ns, json_t *evidence)
 {
@@ -154,6 +176,21 @@ static void backend_down(struct shuntd *s, struct backend_run *b, uint32_t word,
 	verdict_tell(s, b, at_ns, "down", backend_verdict_name(word), evidence);
 	journal_tell(s->journal, b->id); /* first: the heirs are chosen already, these are the heirs' heirs */
 	pool_follow(b, false);
+	twins_down(s, b, word, at_ns);
+}
+
+static void twins_down(struct shuntd *s, const struct backend_run *b, uint32_t word, uint64_t at_ns)
+{
+	for (size_t i = 0; b->conf.check.type == CHECK_BFD && i < s->n_backends; i++) {
+		struct backend_run *twin = s->backends[i];
+		uint32_t now = record(s, twin)->word;
+
+		if (!is_asked_for(twin, b) || !word_is_judged(now))
+			continue;
+		if (__atomic_compare_exchange_n(&record(s, twin)->word, &now, word, false, __ATOMIC_SEQ_CST,
+						__ATOMIC_RELAXED))
+			backend_down(s, twin, word, at_ns, json_pack("{s:s}", "with", b->conf.name));
+	}
 }
 
 static void us_set(json_t *o, const char *key, uint64_t from_ns, uint64_t to_ns)
@@ -261,7 +298,7 @@ static bool doubt_dispel(struct shuntd *s, struct backend_run *b, uint64_t now)
 	__atomic_store_n(&dataplane_backend_flows(s->dataplane)[b->id].moved_ns, 0, __ATOMIC_RELAXED);
 	if (b->last_word != word)
 		word_seen(s, b, word, now);
-	if (!b->draining)
+	if (!b->draining || b->leaving)
 		pool_follow(b, true); /* it may have been undrained meanwhile */
 	late_tell(s, b, now);
 	return true;
@@ -505,6 +542,8 @@ static int drain_begin(struct shuntd *s, struct backend_run *b, enum verdict why
 	bool is_last = backends_is_last(s, b), is_down;
 	json_t *evidence;
 
+	if (b->leaving && why != VERDICT_REMOVED)
+		backend_leave(s, b); /* somebody wants it sooner */
 	/* The configuration's word outweighs the operator's, his the agent's, and that the engine's. */
 	if (b->draining == why || b->draining == VERDICT_REMOVED || (b->draining && why == VERDICT_LOADING) ||
 	    (b->draining == VERDICT_DRAINED && why == VERDICT_ASKED)) {
@@ -555,6 +594,7 @@ void backend_leave(struct shuntd *s, struct backend_run *b)
 	if (!word_swap(s, b, BACKEND_UP, BACKEND_WORD(BACKEND_DRAINING, VERDICT_REMOVED)))
 		word_swap(s, b, BACKEND_DRAINING, BACKEND_WORD(BACKEND_DRAINING, VERDICT_REMOVED));
 	pool_follow(b, false);
+	names_backend(s, b);
 }
 
 int backends_undrain(struct shuntd *s, struct backend_run *b)
@@ -762,7 +802,7 @@ static void backend_admit(struct shuntd *s, struct backend_run *b, const struct 
 	uint64_t down_ns = BACKEND_WORD_VERDICT(b->last_word) == VERDICT_JOINING ? 0 : b->since_ns;
 	json_t *evidence;
 
-	if (!b->draining)
+	if (!b->draining || b->leaving)
 		pool_follow(b, true);
 	if (!word_swap(s, b, BACKEND_DOWN, word))
 		return;
@@ -914,23 +954,6 @@ int backend_ask_anew(struct shuntd *s, struct backend_run *b)
 	return 0;
 }
 
-/*
- * A removed one whose address BFD asks for another: the peer has one session an address (RFC 5881 3) and would end this one as
- * that begins, which is no sign of death. It drains unjudged.
- */
-static bool is_asked_for_another(const struct shuntd *s, const struct backend_run *b)
-{
-	for (size_t i = 0; b->draining == VERDICT_REMOVED && i < s->n_backends; i++) {
-		const struct backend_run *other = s->backends[i];
-
-		if (b->conf.check.type == CHECK_BFD && other->conf.check.type == CHECK_BFD &&
-		    other->draining != VERDICT_REMOVED &&
-		    !memcmp(&other->conf.address, &b->conf.address, sizeof(b->conf.address)))
-			return true;
-	}
-	return false;
-}
-
 int backends_check(struct shuntd *s, const char **why)
 {
 	struct checked *checked = calloc(s->n_backends + 1, sizeof(*checked));
@@ -942,8 +965,11 @@ int backends_check(struct shuntd *s, const char **why)
 		return -ENOMEM;
 	for (size_t i = 0; i < s->n_backends; i++) {
 		const struct backend_run *b = s->backends[i];
+		bool is_twin = false;
 
-		if (is_checked(s, b) && !is_asked_for_another(s, b))
+		for (size_t k = 0; k < s->n_backends && !is_twin; k++)
+			is_twin = is_asked_for(b, s->backends[k]);
+		if (is_checked(s, b) && !is_twin)
 			checked[n++] =
 				(struct checked){ .id = b->id, .address = b->conf.address, .check = b->conf.check };
 	}

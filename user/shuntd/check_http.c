@@ -74,6 +74,16 @@ static size_t header_take(char *data, size_t size, size_t n, void *arg)
 	return is_end && status >= 200 ? 0 : size * n;
 }
 
+/* After a 101 libcurl takes what follows for a body. */
+static size_t body_refuse(char *data, size_t size, size_t n, void *arg)
+{
+	(void)data;
+	(void)size;
+	(void)n;
+	(void)arg;
+	return 0;
+}
+
 static bool easy_set(struct check *k)
 {
 	CURL *e = k->http.easy;
@@ -92,6 +102,7 @@ static bool easy_set(struct check *k)
 	bad |= curl_easy_setopt(e, CURLOPT_USERAGENT, "shuntd");
 	bad |= curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, header_take);
 	bad |= curl_easy_setopt(e, CURLOPT_HEADERDATA, k);
+	bad |= curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, body_refuse);
 	return !bad;
 }
 

@@ -48,7 +48,8 @@ void names_backend(struct shuntd *s, const struct backend_run *b)
 		.drain_since_ns = b->drain_since_ns,
 		.drain_deadline_ns = b->drain_deadline_ns,
 		.n_cut = b->n_cut,
-		.draining = b->draining,
+		/* One that is leaving is still a member: who goes on after a crash lets it leave anew. */
+		.draining = b->leaving ? VERDICT_NONE : b->draining,
 		.drained = b->drained,
 		.gone = b->gone,
 		.check_type = b->conf.check.type,
@@ -141,6 +142,15 @@ void names_vip(struct shuntd *s, const struct vip_run *v)
 
 	text_copy(name.name, v->conf.name, sizeof(name.name));
 	entry_write(&dataplane_vip_names(s->dataplane)[v->id], &name, sizeof(name));
+}
+
+/* A name that is torn by a crash harms nobody: a VIP is known by its address. */
+void names_vip_rename(struct shuntd *s, const struct vip_run *v)
+{
+	struct vip_name *name = &dataplane_vip_names(s->dataplane)[v->id];
+
+	memset(name->name + 1, 0, sizeof(name->name) - 1);
+	text_copy(name->name, v->conf.name, sizeof(name->name));
 }
 
 void names_vip_read(const struct vip_name *name, struct config_vip *conf)

@@ -21,6 +21,7 @@ void names_pool_forget(struct shuntd *shuntd, uint32_t id);
 void names_vip_begin(struct shuntd *shuntd,
 		     const struct vip_run *vip); /* before its record; nothing, if it has its name */
 void names_vip(struct shuntd *shuntd, const struct vip_run *vip);
+void names_vip_rename(struct shuntd *shuntd, const struct vip_run *vip);
 void names_vip_forget(struct shuntd *shuntd, uint32_t id);
 
 /* The reverse, of an entry that has a name. */

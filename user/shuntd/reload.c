@@ -291,19 +291,31 @@ static bool pool_serves(const struct shuntd *s, const struct pool_run *pool)
 	return false;
 }
 
-/* All that are removed leave; at once where others serve, or nobody comes in their place. */
+/* Whether somebody is added to a pool, or was and hasn't served yet. */
+static bool pool_grows(const struct shuntd *s, const struct plan *plan, const struct pool_run *pool)
+{
+	for (size_t i = 0; i < plan->n; i++)
+		if (plan->changes[i].kind == PLAN_BACKEND_ADDED && !strcmp(plan->changes[i].pool, pool->name))
+			return true;
+	for (size_t i = 0; i < s->n_backends; i++)
+		if (s->backends[i]->pool == pool && !s->backends[i]->draining &&
+		    BACKEND_WORD_VERDICT(s->backends[i]->last_word) == VERDICT_JOINING)
+			return true;
+	return false;
+}
+
+/* Those who are removed leave; at once where others serve, or nobody comes in their place. */
 static void leaving_mark(struct shuntd *s, const struct plan *plan)
 {
 	for (size_t i = 0; !s->reload_force && i < plan->n; i++) {
 		struct backend_run *b =
 			plan->changes[i].kind == PLAN_BACKEND_REMOVED ? backend_find(s, plan->changes[i].name) : NULL;
 
-		for (size_t k = 0; b && k < plan->n; k++)
-			b->leaving = b->leaving || (plan->changes[k].kind == PLAN_BACKEND_ADDED &&
-						    !strcmp(plan->changes[k].pool, b->pool->name));
+		if (b && !b->draining)
+			b->leaving = pool_grows(s, plan, b->pool);
 	}
 	for (size_t i = 0; i < s->n_backends; i++)
-		if (s->backends[i]->leaving && pool_serves(s, s->backends[i]->pool))
+		if (s->backends[i]->leaving && !s->backends[i]->draining && pool_serves(s, s->backends[i]->pool))
 			s->backends[i]->leaving = false;
 }
 
@@ -392,7 +404,7 @@ static void vip_rename(struct shuntd *s, const struct plan_change *c)
 		    v->conf.protocol != conf->protocol || v->conf.port != conf->port)
 			continue;
 		vip_run_rename(s, v, conf->name);
-		names_vip(s, v);
+		names_vip_rename(s, v);
 		return;
 	}
 }
@@ -619,6 +631,7 @@ static json_t *reload_begin(struct shuntd *s, const struct reload *how, struct c
 	s->reload_force = how->force;
 	s->reload_ns = monotonic_ns();
 	s->reload_retry_ns = 0;
+	s->reload_waits = false;
 	snprintf(s->reload_name, sizeof(s->reload_name), "%s", how->name);
 	json_decref(s->reload_by);
 	s->reload_by = commanded(s, json_object());
@@ -671,6 +684,12 @@ static int reload_text(struct shuntd *s, const struct reload *how, json_t **chan
 	return err;
 }
 
+/* Flows are being led over. A change that only waits for those who come can be followed by another. */
+static bool is_busy(const struct shuntd *s)
+{
+	return s->reloading && (!s->reload_waits || pools_moving(s));
+}
+
 int shuntd_reload(struct shuntd *s, const struct reload *how, json_t **changes, char *why, size_t why_size)
 {
 	struct reload its_own = *how;
@@ -678,7 +697,7 @@ int shuntd_reload(struct shuntd *s, const struct reload *how, json_t **changes, 
 	int err = 0;
 
 	*changes = NULL;
-	if (s->reloading && !how->only_look) {
+	if (is_busy(s) && !how->only_look) {
 		snprintf(why, why_size,
 			 "flows are still being led over after the change before: try again in a moment");
 		return -EBUSY;
@@ -724,8 +743,8 @@ void shuntd_reload_asked(struct shuntd *s)
 	json_t *changes = NULL;
 	char why[512];
 
-	s->reload_asked = s->reloading;
-	if (!s->reloading)
+	s->reload_asked = is_busy(s);
+	if (!s->reload_asked)
 		shuntd_reload(s, &(struct reload){ 0 }, &changes, why, sizeof(why));
 	json_decref(changes);
 }
@@ -762,26 +781,6 @@ int shuntd_set_weight(struct shuntd *s, struct backend_run *b, uint32_t weight)
 
 /* ---- what follows in time ---- */
 
-/* Tables that are not what the configuration says, anew. -errno: one of them has to wait. */
-static int tables_follow(struct shuntd *s)
-{
-	int err = 0;
-
-	for (size_t p = 0; p < s->n_pools; p++) {
-		struct pool_run *pool = s->pools[p];
-		int failure;
-
-		if (!pool->stale || pool->removed)
-			continue;
-		failure = pool_rebuild(s, pool, pool->n_slots_wanted);
-		pool->stale = failure;
-		if (failure)
-			ledger_add(s->ledger, 0, "pool", pool->name, "table kept", strerror(-failure), NULL);
-		err = err ? err : failure;
-	}
-	return err;
-}
-
 #define NEWCOMERS_NS 10000000000ULL /* chosen: so long those who come may take until the first of them serves */
 #define TOGETHER_NS 100000000ULL /* chosen: and so long, from then on, until all do: or the first gets all new flows */
 
@@ -808,25 +807,55 @@ static bool newcomers_wait(const struct shuntd *s, const struct pool_run *pool, 
 	return joining && now < (first_ns == UINT64_MAX ? s->reload_ns + NEWCOMERS_NS : first_ns + TOGETHER_NS);
 }
 
-/* Whether those who leave wait for others to serve. */
-static bool leaving_wait(const struct shuntd *s, uint64_t now)
+/* Whether a pool's table stays as it is for those who leave, and serve. */
+static bool pool_waits(const struct shuntd *s, const struct pool_run *pool, uint64_t now)
 {
-	for (size_t i = 0; i < s->n_backends; i++)
-		if (s->backends[i]->leaving && newcomers_wait(s, s->backends[i]->pool, now))
-			return true;
-	return false;
+	bool serve = false;
+
+	for (size_t i = 0; !s->reload_force && i < s->n_backends; i++) {
+		const struct backend_run *b = s->backends[i];
+
+		serve = serve || (b->pool == pool && b->leaving && (is_up(s, b) || backend_is_doubted(s, b)));
+	}
+	return serve && newcomers_wait(s, pool, now);
 }
 
-/* When no table names them any more. */
-static void leaving_end(struct shuntd *s)
+/* When its table names them no more. */
+static void leaving_end(struct shuntd *s, const struct pool_run *pool)
 {
 	for (size_t i = 0; i < s->n_backends; i++)
-		if (s->backends[i]->leaving)
+		if (s->backends[i]->leaving && s->backends[i]->pool == pool)
 			backend_leave(s, s->backends[i]);
 }
 
-/* The next VIP whose pool or hash is not what the configuration says. 1: its flows are being led over, or wait; 0: none is left. */
-static int vips_follow(struct shuntd *s)
+/* Tables that are not what the configuration says, anew. -errno: one of them has to wait. */
+static int tables_follow(struct shuntd *s, uint64_t now)
+{
+	int err = 0;
+
+	for (size_t p = 0; p < s->n_pools; p++) {
+		struct pool_run *pool = s->pools[p];
+		int failure;
+
+		if (!pool->stale || pool->removed)
+			continue;
+		if (pool_waits(s, pool, now)) {
+			s->reload_waits = true;
+			continue;
+		}
+		failure = pool_rebuild(s, pool, pool->n_slots_wanted);
+		pool->stale = failure;
+		if (failure)
+			ledger_add(s->ledger, 0, "pool", pool->name, "table kept", strerror(-failure), NULL);
+		if (!failure)
+			leaving_end(s, pool);
+		err = err ? err : failure;
+	}
+	return err;
+}
+
+/* The next VIP whose pool or hash is not what the configuration says. 1: its flows are being led over; 0: none is left, but those that wait. */
+static int vips_follow(struct shuntd *s, uint64_t now)
 {
 	for (size_t i = 0; i < s->config->n_vips; i++) {
 		const struct config_vip *conf = &s->config->vips[i];
@@ -840,9 +869,10 @@ static int vips_follow(struct shuntd *s)
 				v->conf = *conf;
 			continue;
 		}
-		if (!s->reload_force && v->pool != pool && pool_serves(s, v->pool) &&
-		    newcomers_wait(s, pool, monotonic_ns()))
-			return 1;
+		if (!s->reload_force && v->pool != pool && pool_serves(s, v->pool) && newcomers_wait(s, pool, now)) {
+			s->reload_waits = true;
+			continue;
+		}
 		err = vip_switch(s, v, conf, pool);
 		if (err)
 			ledger_add(s->ledger, 0, "vip", conf->name, "not changed", strerror(-err), NULL);
@@ -859,17 +889,21 @@ void reload_run(struct shuntd *s)
 	if (!s->reloading || pools_moving(s))
 		return;
 	now = monotonic_ns();
-	if (now < s->reload_retry_ns || leaving_wait(s, now))
+	if (now < s->reload_retry_ns)
 		return;
-	err = tables_follow(s);
-	if (!err)
-		leaving_end(s);
+	s->reload_waits = false;
+	err = tables_follow(s, now);
 	if (!err && !pools_moving(s))
-		err = vips_follow(s);
+		err = vips_follow(s, now);
 	if (err < 0)
 		s->reload_retry_ns = now + RETRY_NS;
 	if (err || pools_moving(s))
 		return;
+	if (s->reload_waits) {
+		if (s->reload_asked)
+			shuntd_reload_asked(s); /* it may be what ends that */
+		return;
+	}
 	for (size_t i = 0; i < s->n_backends; i++)
 		if (s->backends[i]->pool->removed)
 			backend_drop(s, s->backends[i], s->reload_force ? now : 0);

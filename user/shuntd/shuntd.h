@@ -152,6 +152,7 @@ struct shuntd {
 	char reload_name[CONFIG_PATH_MAX]; /* of its file, for the ledger's "reloaded"; "": it is about weights alone */
 	json_t *reload_by; /* that event's evidence */
 	bool reload_asked; /* by SIGHUP, meanwhile */
+	bool reload_waits; /* for those who come to a pool to serve */
 	bool reload_force;
 	uint64_t reload_ns, reload_retry_ns; /* CLOCK_MONOTONIC: its begin; not to try again before */
 	struct service service; /* as the service manager knows it */
