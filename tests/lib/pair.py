@@ -57,7 +57,7 @@ class Pair(Crowd):
         for old, new in {"/run/shunt/health": str(self.directory / self.own("health")),
                          "/run/shunt/vrrp": str(self.directory / self.own("vrrp")),
                          # Both run in one process namespace: by its name alone each would be taken for the other.
-                         "process shuntd\n": f"process {self.build}/shuntd -f {self.directory / self.own('shunt.yaml')}\n    full_command\n",
+                         "process shuntd-ready\n": f"process {self.build}/shuntd -f {self.directory / self.own('shunt.yaml')}\n    full_command\n",
                          **changes}.items():
             assert old in text, old
             text = text.replace(old, new)

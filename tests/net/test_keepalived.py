@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """Two balancers with real keepalived: the VIP goes to who is fit, and connections go on there."""
 import os
+import subprocess
+import time
 
 import pytest
 
@@ -174,7 +176,37 @@ def test_it_moves_when_the_prober_stands_still(master, streams):
 def test_it_moves_when_shuntd_is_dead_for_longer_than_the_delay(master, streams):
     master.kill_shuntd()
     master.other.wait_holds()
-    assert "Quorum lost for tracked process shuntd" in master.log(master.own("keepalived"))
+    assert "Quorum lost for tracked process shuntd_ready" in master.log(master.own("keepalived"))
+
+
+def test_it_is_given_away_when_shuntd_fails_to_start_again_and_again(cluster):
+    """As under systemd, which tries for ever; and somebody asks what is pinned meanwhile. One side, whose shuntd is the only one here."""
+    for side in cluster.sides:
+        side.stop_keepalived()
+        side.forget()
+    side = cluster.sides[0]
+    side.start_shuntd(side.pair_config())
+    side.wait_states()
+    wait_for(lambda: says(side) == "0\n", "it to be fit")
+    side.start_keepalived(quick(side, **{"process shuntd-ready\n": "process shuntd-ready\n"}))
+    wait_for(side.holds, "the VIP")
+    side.kill_shuntd()
+    side.start_shuntd(side.pair_config())
+    until_ns = time.monotonic_ns() + 2_000_000_000
+    wait_for(lambda: time.monotonic_ns() > until_ns, "twice the delay")
+    assert side.holds() and "Quorum lost for tracked process" not in side.log(side.own("keepalived"))
+    side.kill_shuntd()
+    wrong = side.write("wrong.yaml", "interfaces: []\n")
+    ended_ns, starts = time.monotonic_ns() + 6_000_000_000, 0
+    while side.holds() and time.monotonic_ns() < ended_ns:
+        assert side.balancer.try_run(BUILD / "shuntd", "-f", wrong).returncode == 1
+        subprocess.run(side.balancer.enter(*side.shunt_argv("backend", "show")), check=True, capture_output=True, timeout=30,
+                       env={**os.environ, "SHUNT_CONFIG": str(side.directory / side.own("shunt.yaml"))})
+        starts += 1
+        time.sleep(0.1)
+    assert not side.holds() and starts > 3
+    side.start_shuntd(side.pair_config())
+    wait_for(side.holds, "the VIP again")
 
 
 def test_who_detaches_gives_it_away_first(cluster):

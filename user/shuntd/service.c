@@ -5,6 +5,7 @@
 #include "shuntd/service.h"
 
 #include <inttypes.h>
+#include <sys/prctl.h>
 
 #include "common/clock.h"
 #include "common/notify.h"
@@ -52,6 +53,7 @@ static void life_tell(struct shuntd *s, uint64_t now)
 void service_ready(struct shuntd *s)
 {
 	s->service = (struct service){ .watchdog_ns = notify_watchdog_ns() };
+	prctl(PR_SET_NAME, SERVICE_READY_NAME);
 	notify_send("READY=1");
 }
 

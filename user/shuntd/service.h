@@ -11,6 +11,9 @@
 
 struct shuntd;
 
+/* What its process is called from then on, so that who tracks it isn't deceived by starts that fail; 15 bytes at most. */
+#define SERVICE_READY_NAME "shuntd-ready"
+
 struct service {
 	uint64_t watchdog_ns; /* the manager's patience; 0: it has no end */
 	uint64_t tell_ns, alive_ns; /* CLOCK_MONOTONIC: when the status and when a sign of life are due */
