@@ -142,7 +142,7 @@ static const json_t *before_of(const json_t *before, const json_t *now)
 	return json_equal(json_object_get(found, "id"), json_object_get(now, "id")) ? found : NULL;
 }
 
-/* The answer's rows by name; of two of a name, one of which is being removed, the first. */
+/* The answer's rows by name; of two of a name the last, as the first is being removed. */
 static json_t *by_key(const json_t *list, const char *key)
 {
 	json_t *named = json_object(), *row;
@@ -152,7 +152,7 @@ static json_t *by_key(const json_t *list, const char *key)
 	{
 		const char *name = json_string_value(json_object_get(row, key));
 
-		if (name && !json_object_get(named, name))
+		if (name)
 			json_object_set(named, name, row);
 	}
 	return named;
@@ -227,7 +227,9 @@ static json_t *backends_json(const struct top *top, const json_t *list, const js
 	json_array_foreach(list, i, backend)
 	{
 		const char *name = json_string_value(json_object_get(backend, "name"));
-		const json_t *probe = json_object_get(probes, name);
+		const char *verdict = json_string_value(json_object_get(backend, "verdict"));
+		bool removed = verdict && !strcmp(verdict, "removed"); /* another may have its name */
+		const json_t *probe = removed ? NULL : json_object_get(probes, name);
 
 		row = json_object();
 		for (size_t k = 0; k < sizeof(copied) / sizeof(*copied); k++)
@@ -235,7 +237,7 @@ static json_t *backends_json(const struct top *top, const json_t *list, const js
 		rates_set(row, backend, before_of(top->backends, backend), seconds);
 		copy(row, probe, "rtt_p50_us", "rtt_p50_us");
 		copy(row, probe, "loss_permille", "window_loss_permille");
-		copy(row, top->shares, "share_permille", name);
+		copy(row, removed ? NULL : top->shares, "share_permille", name);
 		json_array_append_new(rows, row);
 	}
 	return backends_sort(top, rows);

@@ -119,7 +119,8 @@ static const struct family {
 	{ OF_DAEMON, "shunt_journal_lookups", COUNTER, NULL, AS_IT_IS, "flows.looked_up", NULL,
 	  "Packets looked up in the journal." },
 	{ OF_DAEMON, "shunt_detection_seconds", HISTOGRAM, "seconds", ELSEWHERE, NULL, NULL,
-	  "From the first probe that stayed unanswered, or whose answer said so, to the verdict." },
+	  "From the first probe that stayed unanswered, or whose answer said so, to the verdict; of backends that are "
+	  "probed." },
 	{ OF_DAEMON, "shunt_steering_seconds", HISTOGRAM, "seconds", ELSEWHERE, NULL, NULL,
 	  "From a verdict to the first packet that an heir got instead." },
 	{ OF_INTERFACE, "shunt_interface_info", GAUGE, NULL, INFO, NULL, "mode",

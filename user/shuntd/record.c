@@ -176,9 +176,11 @@ static const json_t *fault_us(const json_t *down)
 	return us ? us : json_object_get(evidence, "asked_us");
 }
 
+/* Of those that are asked by probes: what others take is a matter of how they are asked. */
 static void detection_count(struct record *r, const json_t *down)
 {
-	const json_t *us = fault_us(down);
+	bool is_checked = json_object_get(json_object_get(down, "evidence"), "check");
+	const json_t *us = is_checked ? NULL : fault_us(down);
 
 	for (size_t i = 0; us && i < N_FAILURES; i++)
 		if (!strcmp(text_of(down, "why"), backend_verdict_name(BACKEND_WORD(BACKEND_DOWN, failures[i]))))
