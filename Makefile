@@ -114,7 +114,7 @@ $(BUILD)/tests/bench/%: $(BUILD)/obj/tests/bench/%.o $(call obj,$(CORE))
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $^ -lbpf -lelf -lz -ljansson -lyaml -lm -lpthread -o $@
-$(BUILD)/tests/lib/netlink_tool: $(call obj,tests/lib/netlink_tool.c user/shuntd/netlink.c user/agent/vips.c)
+$(BUILD)/tests/lib/netlink_tool: $(call obj,tests/lib/netlink_tool.c user/shuntd/netlink.c user/agent/vips.c user/common/file.c)
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -lmnl -o $@

@@ -5,7 +5,8 @@
  *   netlink_tool resolve [--rcvbuf BYTES] ADDRESS...   one JSON line at once and one at each change, until stdin ends:
  *       {"changes": N, "ways": [{"address","error",("ifindex","dev","on_link","dst_mac","src_mac","mtu","local")}]}
  *   netlink_tool family INTERFACE 4|6                  "yes" or "no"
- *   netlink_tool vips INTERFACE[,INTERFACE...] VIP...  set up, print "ready", undo when stdin ends
+ *   netlink_tool vips RECORD INTERFACE[,INTERFACE...] VIP...  set up, print "ready"; at a byte settle, print "settled";
+ *                                                      undo when stdin ends
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -122,7 +123,7 @@ static int family(struct tool *tool, const char *ifname, const char *which)
 	return 0;
 }
 
-static int vips(const struct tool *tool, const char *list)
+static int vips(const struct tool *tool, const char *record, const char *list)
 {
 	char interfaces[8][IF_NAMESIZE];
 	struct vips_undo *undo;
@@ -136,15 +137,18 @@ static int vips(const struct tool *tool, const char *list)
 		snprintf(interfaces[n], IF_NAMESIZE, "%.*s", (int)length, list);
 		list += length + (list[length] == ',');
 	}
-	err = vips_setup(tool->addresses, tool->n_addresses, interfaces, n, &undo);
+	err = vips_setup(tool->addresses, tool->n_addresses, interfaces, n, record, &undo);
 	if (err) {
 		printf("%s\n", strerrorname_np(-err));
 		return 1;
 	}
 	puts("ready");
 	fflush(stdout);
-	while (read(STDIN_FILENO, &byte, 1) > 0)
-		;
+	while (read(STDIN_FILENO, &byte, 1) > 0) {
+		vips_settle(undo);
+		puts("settled");
+		fflush(stdout);
+	}
 	vips_undo(undo);
 	return 0;
 }
@@ -159,8 +163,8 @@ int main(int argc, char **argv)
 	if (argc > 4 && !strcmp(argv[1], "resolve") && !strcmp(argv[2], "--rcvbuf")) {
 		rcvbuf_bytes = (int)strtol(argv[3], NULL, 10);
 		i = 4;
-	} else if (argc > 3 && !strcmp(argv[1], "vips")) {
-		i = 3;
+	} else if (argc > 4 && !strcmp(argv[1], "vips")) {
+		i = 4;
 	}
 	for (; i < argc && tool.n_addresses < MAX_ADDRESSES; i++) {
 		if (parse(&tool.addresses[tool.n_addresses++], argv[i])) {
@@ -170,9 +174,9 @@ int main(int argc, char **argv)
 	}
 	if (argc > 2 && !strcmp(argv[1], "resolve"))
 		return resolve(&tool, rcvbuf_bytes);
-	if (argc > 3 && !strcmp(argv[1], "vips"))
-		return vips(&tool, argv[2]);
+	if (argc > 4 && !strcmp(argv[1], "vips"))
+		return vips(&tool, argv[2], argv[3]);
 	fprintf(stderr, "usage: netlink_tool resolve [--rcvbuf BYTES] ADDRESS... | family INTERFACE 4|6 | vips "
-			"INTERFACES VIP...\n");
+			"RECORD INTERFACES VIP...\n");
 	return 2;
 }

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from cluster import Cluster
+from cluster import Cluster, VIP4, VIP6
 from conftest import BUILD
 from test_engine import HEALTH, PORT, Scene
 from topology import run, stop, wait_for
@@ -68,6 +68,10 @@ class Succession(Scene):
     def fallen(self, since_ns):
         """Events in which gpu1 lost new flows, or all."""
         return [e for e in self.cluster.events(since_ns, object="backend", name="gpu1") if e["what"] in ("down", "draining")]
+
+    def vips(self):
+        """Addresses of the loopback interface."""
+        return [a["local"] for a in json.loads(self.host.run("ip", "-j", "addr", "show", "dev", "lo"))[0]["addr_info"]]
 
     def agent_age_us(self):
         return self.probe()["agent_age_us"]
@@ -289,14 +293,30 @@ def test_word_of_another_version_tells_whether_the_host_is_out_of_service(scene)
 def test_agent_that_cannot_start_changes_nothing_of_what_a_killed_one_left(scene):
     begun_ns, victim = scene.begin(ENGINE)
     scene.agent_kill()
-    left = sorted(scene.pin.iterdir())
+    left, vips = sorted(scene.pin.iterdir()), scene.vips()
+    assert VIP4 in vips and VIP6 in vips
     good = (scene.cluster.directory / "agent-gpu1.yaml").read_text()
-    bad = scene.cluster.write("bad.yaml", good.replace("[eth0]", "[eth0, eth7]").replace("setup_vips: true", "setup_vips: false"))
-    done = scene.host.try_run(BUILD / "shunt-agent", "-f", bad)
-    assert done.returncode == 1 and "interface eth7: no such interface" in done.stderr
-    assert sorted(scene.pin.iterdir()) == left
+    for wrong, sentence in ((good, "interface eth7: "), (good.replace("setup_vips: true", "setup_vips: false"),
+                                                         "interface eth7: no such interface")):
+        bad = scene.cluster.write("bad.yaml", wrong.replace("[eth0]", "[eth0, eth7]"))
+        done = scene.host.try_run(BUILD / "shunt-agent", "-f", bad)
+        assert done.returncode == 1 and sentence in done.stderr
+        assert sorted(scene.pin.iterdir()) == left and scene.vips() == vips
     scene.asked_anew()
     assert scene.said() == "serving" and scene.fallen(begun_ns) == []
+
+
+def test_vips_that_the_next_agent_is_not_to_set_up_are_taken_back(scene):
+    scene.begin(ENGINE)
+    scene.agent_kill()
+    config = scene.cluster.write("none.yaml", (scene.cluster.directory / "agent-gpu1.yaml").read_text().replace(
+        "setup_vips: true", "setup_vips: false"))
+    scene.agent = scene.host.start("agent-gpu1", BUILD / "shunt-agent", "-f", config)
+    wait_for(lambda: "ready: " in scene.log(), "the next agent")
+    assert VIP4 not in scene.vips() and VIP6 not in scene.vips()
+    scene.agent_kill()
+    scene.agent_start(ENGINE)
+    assert VIP4 in scene.vips() and VIP6 in scene.vips()
 
 
 def test_interface_that_is_no_longer_configured_is_left(scene):

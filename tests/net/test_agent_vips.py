@@ -28,8 +28,9 @@ def run(*words, check=True):
 
 
 class Net:
-    def __init__(self):
+    def __init__(self, record):
         self.prefix = f"av{os.getpid()}-"
+        self.record = record  # the file in which the tool keeps what it changed
         self.tools, self.sockets = [], []
 
     def build(self):
@@ -97,20 +98,26 @@ class Net:
         return s
 
     def setup(self, *vips, interfaces="eth0"):
-        tool = subprocess.Popen(["ip", "netns", "exec", self.prefix + "be", TOOL, "vips", interfaces, *vips], text=True,
-                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        tool = subprocess.Popen(["ip", "netns", "exec", self.prefix + "be", TOOL, "vips", self.record, interfaces, *vips],
+                                text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.tools.append(tool)
         return tool, tool.stdout.readline().strip()
 
     @staticmethod
-    def undo(tool):
+    def settle(tool):
+        tool.stdin.write(".")
+        tool.stdin.flush()
+        assert tool.stdout.readline() == "settled\n"
+
+    def undo(self, tool):
         tool.communicate(timeout=DEADLINE_S)
         assert tool.returncode == 0
+        assert not os.path.exists(self.record)
 
 
 @pytest.fixture
-def net():
-    n = Net()
+def net(tmp_path):
+    n = Net(tmp_path / "record")
     try:
         n.build()
         yield n
@@ -217,6 +224,77 @@ def test_what_somebody_else_changed_since_is_kept(net):
     net.ip("be", f"addr del {VIPS[0]}/32 dev lo")
     net.undo(tool)
     assert net.state() == ([], [2, 0, 0])
+
+
+def kill(tool):
+    tool.kill()
+    tool.communicate()
+
+
+def test_what_a_killed_agent_set_up_is_taken_back_by_the_next(net):
+    net.ip("be", f"addr add {VIPS[0]}/32 dev lo")
+    net.set("eth0", "rp_filter", 1)
+    before = net.state()
+    for settles in (True, False, True):
+        tool, answer = net.setup(*VIPS)
+        assert answer == "ready"
+        if settles:
+            net.settle(tool)
+        kill(tool)
+        assert net.state() == (["2001:db8::10/128", "203.0.113.10/32", "203.0.113.11/32"], [1, 2, 2])
+    tool, _ = net.setup(*VIPS)
+    net.settle(tool)
+    net.undo(tool)
+    assert net.state() == before
+
+
+def test_vips_of_a_killed_agent_that_are_none_any_more_go_when_the_next_takes_its_place(net):
+    before = net.state()
+    tool, _ = net.setup(VIPS[0], VIPS[2])
+    kill(tool)
+    tool, _ = net.setup(VIPS[0], VIPS[1])
+    assert net.addresses() == ["2001:db8::10/128", "203.0.113.10/32", "203.0.113.11/32"]
+    net.settle(tool)
+    assert net.addresses() == ["203.0.113.10/32", "203.0.113.11/32"]
+    net.undo(tool)
+    assert net.state() == before
+
+
+def test_an_agent_that_does_not_take_a_killed_ones_place_leaves_what_that_set_up(net):
+    before = net.state()
+    tool, _ = net.setup(VIPS[0], VIPS[2])
+    kill(tool)
+    left = net.state()
+    tool, _ = net.setup(VIPS[0], VIPS[1])
+    tool.communicate(timeout=DEADLINE_S)
+    assert net.state() == left
+    tool, _ = net.setup(VIPS[0])
+    net.settle(tool)
+    net.undo(tool)
+    assert net.state() == before
+
+
+@pytest.mark.parametrize("text", ["", "address\n", "address 203.0.113.256\n", "setting /proc/sys/net/ipv4/conf/eth0/arp_ignore\n",
+                                  "setting /proc/sys/net/ipv4/conf/../ip_forward 1 0\n", "address 203.0.113.9", "\0\n" * 99,
+                                  "x" * 70000])
+def test_a_record_that_makes_no_sense_says_nothing(net, text):
+    before = net.state()
+    with open(net.record, "w") as f:
+        f.write(text)
+    tool, answer = net.setup(VIPS[1])
+    assert answer == "ready"
+    assert net.state() == (["203.0.113.11/32"], [1, 2, 0])
+    net.undo(tool)
+    assert net.state() == before
+
+
+def test_a_record_that_cannot_be_written_is_said(net):
+    net.record = "/proc/self/record"
+    tool, answer = net.setup(VIPS[1])
+    assert answer == "ready"
+    assert tool.communicate(timeout=DEADLINE_S)[1] == (
+        "/proc/self/record: cannot be written (No such file or directory): what is set up now stays if the agent is killed\n")
+    assert net.addresses() == []
 
 
 def test_a_failure_leaves_nothing_changed_and_names_its_object(net):

@@ -76,6 +76,7 @@ struct agent {
 	struct before before; /* until what it left is replaced */
 	struct attach *attach;
 	struct vips_undo *vips;
+	char vips_record[CONFIG_PATH_MAX + 8];
 	struct agent_word *word;
 	uint64_t *beat; /* map `agent_beat` */
 	struct control_server *control;
@@ -449,6 +450,27 @@ static int take_over(struct agent *a)
 	return 0;
 }
 
+/* Without setup_vips there are none to set up, but maybe those of an earlier run to take back. */
+static int vips_start(struct agent *a)
+{
+	const struct agent_config *c = a->config;
+
+	snprintf(a->vips_record, sizeof(a->vips_record), "%s.vips", c->control_socket);
+	if (!c->setup_vips && access(a->vips_record, F_OK))
+		return 0;
+	return vips_setup(c->vips, c->setup_vips ? c->n_vips : 0, (const char(*)[IF_NAMESIZE])c->interfaces,
+			  c->setup_vips ? c->n_interfaces : 0, a->vips_record, &a->vips);
+}
+
+static void vips_take_over(struct agent *a)
+{
+	vips_settle(a->vips);
+	if (a->config->setup_vips)
+		return;
+	vips_undo(a->vips);
+	a->vips = NULL;
+}
+
 static int run(struct agent *a)
 {
 	uint32_t incarnation;
@@ -475,12 +497,11 @@ static int run(struct agent *a)
 	if (control_start(a) || engine_start(a))
 		return 1;
 	word_settle(a);
-	if (a->config->setup_vips &&
-	    vips_setup(a->config->vips, a->config->n_vips, (const char(*)[IF_NAMESIZE])a->config->interfaces,
-		       a->config->n_interfaces, &a->vips))
+	if (vips_start(a))
 		return 1; /* said there */
 	if (take_over(a))
 		return 1;
+	vips_take_over(a);
 	err = privileges_keep(PRIVILEGES | (a->config->engine.by == ENGINE_BY_PORT ? PRIVILEGES_PORT : 0));
 	return err ? fail("cannot give up privileges", strerror(-err)) : loop(a, &signals);
 }

@@ -18,6 +18,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/file.h"
+
+#define RECORD_BYTES_MAX 65536
+#define SETTINGS_ROOT "/proc/sys/net/ipv4/conf/"
+
 struct setting {
 	char path[64 + IF_NAMESIZE];
 	int before, after;
@@ -30,6 +35,10 @@ struct vips_undo {
 	size_t n_addresses;
 	struct setting *settings; /* those that we changed */
 	size_t n_settings;
+	size_t n_addresses_before, n_settings_before; /* of them an earlier run's, until vips_settle() */
+	const char *record; /* the file that says so */
+	const struct shunt_addr *vips;
+	size_t n_vips;
 };
 
 /* Settings an interface gets: the value, and when. */
@@ -85,8 +94,8 @@ static int setting_apply(struct vips_undo *undo, const char *interface, size_t w
 	char all_path[sizeof(s->path)];
 	int own, all, err;
 
-	snprintf(s->path, sizeof(s->path), "/proc/sys/net/ipv4/conf/%s/%s", interface, wanted[which].name);
-	snprintf(all_path, sizeof(all_path), "/proc/sys/net/ipv4/conf/all/%s", wanted[which].name);
+	snprintf(s->path, sizeof(s->path), SETTINGS_ROOT "%s/%s", interface, wanted[which].name);
+	snprintf(all_path, sizeof(all_path), SETTINGS_ROOT "all/%s", wanted[which].name);
 	own = setting_read(s->path);
 	all = setting_read(all_path);
 	err = own < 0 ? own : all < 0 ? all : 0;
@@ -141,6 +150,14 @@ static int address_request(struct vips_undo *undo, uint16_t type, uint16_t flags
 	return n < 0 ? -errno : 0;
 }
 
+static const char *address_text(const struct shunt_addr *a, char text[INET6_ADDRSTRLEN])
+{
+	bool is_v4 = a->w[2] == SHUNT_V4_MAPPED && !a->w[0] && !a->w[1];
+
+	return is_v4 ? inet_ntop(AF_INET, &a->w[3], text, INET6_ADDRSTRLEN)
+		     : inet_ntop(AF_INET6, a, text, INET6_ADDRSTRLEN);
+}
+
 static int address_add(struct vips_undo *undo, const struct shunt_addr *a)
 {
 	int err = address_request(undo, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, a);
@@ -151,31 +168,100 @@ static int address_add(struct vips_undo *undo, const struct shunt_addr *a)
 	if (!err)
 		undo->addresses[undo->n_addresses++] = *a;
 	else
-		fprintf(stderr, "vip %s: cannot be put on lo (%s)\n",
-			a->w[2] == SHUNT_V4_MAPPED && !a->w[0] && !a->w[1]
-				? inet_ntop(AF_INET, &a->w[3], text, sizeof(text))
-				: inet_ntop(AF_INET6, a, text, sizeof(text)),
-			strerror(-err));
+		fprintf(stderr, "vip %s: cannot be put on lo (%s)\n", address_text(a, text), strerror(-err));
 	return err;
+}
+
+/* Those that an earlier run put there and that aren't VIPs any more. */
+static void addresses_drop(struct vips_undo *undo)
+{
+	size_t n_kept = 0;
+
+	for (size_t i = 0; i < undo->n_addresses; i++) {
+		bool kept = false;
+
+		for (size_t k = 0; k < undo->n_vips && !kept; k++)
+			kept = !memcmp(&undo->addresses[i], &undo->vips[k], sizeof(*undo->vips));
+		if (kept)
+			undo->addresses[n_kept++] = undo->addresses[i];
+		else
+			address_request(undo, RTM_DELADDR, 0, &undo->addresses[i]);
+	}
+	undo->n_addresses = n_kept;
+}
+
+/* ---- the record ---- */
+
+/* A line each: "address ADDRESS", "setting PATH BEFORE AFTER". */
+static void record_write(const struct vips_undo *undo)
+{
+	char text[INET6_ADDRSTRLEN], *bytes = NULL;
+	size_t size;
+	FILE *f = open_memstream(&bytes, &size);
+	int err = f ? 0 : -ENOMEM;
+
+	for (size_t i = 0; f && i < undo->n_addresses; i++)
+		fprintf(f, "address %s\n", address_text(&undo->addresses[i], text));
+	for (size_t i = 0; f && i < undo->n_settings; i++)
+		fprintf(f, "setting %s %d %d\n", undo->settings[i].path, undo->settings[i].before,
+			undo->settings[i].after);
+	if (f && !fclose(f))
+		err = file_replace(undo->record, bytes, size, 0600, false);
+	if (err)
+		fprintf(stderr, "%s: cannot be written (%s): what is set up now stays if the agent is killed\n",
+			undo->record, strerror(-err));
+	free(bytes);
+}
+
+/* What an earlier run left, with room for so many more. 0 or -ENOMEM; a record that makes no sense says nothing. */
+static int record_read(struct vips_undo *undo, size_t n_addresses, size_t n_settings)
+{
+	size_t length, n = 0;
+	int err, end;
+	char *text = file_read(undo->record, RECORD_BYTES_MAX, &length, &err), *line, *rest = text;
+
+	for (const char *c = text; c && *c; c++)
+		n += *c == '\n';
+	undo->addresses = calloc(n_addresses + n + 1, sizeof(*undo->addresses));
+	undo->settings = calloc(n_settings + n + 1, sizeof(*undo->settings));
+	while (undo->addresses && undo->settings && n && (line = strsep(&rest, "\n"))) {
+		struct shunt_addr *a = &undo->addresses[undo->n_addresses];
+		struct setting *s = &undo->settings[undo->n_settings];
+		char word[INET6_ADDRSTRLEN];
+
+		n--;
+		if (sscanf(line, "address %45s%n", word, &end) == 1 && !line[end]) {
+			*a = (struct shunt_addr){ .w = { 0, 0, SHUNT_V4_MAPPED, 0 } };
+			undo->n_addresses +=
+				inet_pton(AF_INET, word, &a->w[3]) == 1 || inet_pton(AF_INET6, word, a) == 1;
+		} else if (sscanf(line, "setting %79s %d %d", s->path, &s->before, &s->after) == 3) {
+			undo->n_settings +=
+				!strncmp(s->path, SETTINGS_ROOT, strlen(SETTINGS_ROOT)) && !strstr(s->path, "..");
+		}
+	}
+	free(text);
+	undo->n_addresses_before = undo->n_addresses;
+	undo->n_settings_before = undo->n_settings;
+	return undo->addresses && undo->settings ? 0 : -ENOMEM;
 }
 
 /* ---- the interface ---- */
 
 int vips_setup(const struct shunt_addr *vips, size_t n, const char (*interfaces)[IF_NAMESIZE], size_t n_interfaces,
-	       struct vips_undo **out)
+	       const char *record, struct vips_undo **out)
 {
 	struct vips_undo *undo = calloc(1, sizeof(*undo));
-	int err = 0;
+	int err;
 
 	*out = NULL;
 	if (!undo)
 		return -ENOMEM;
-	undo->addresses = calloc(n + 1, sizeof(*undo->addresses));
-	undo->settings = calloc(n_interfaces * N_WANTED + 1, sizeof(*undo->settings));
-	if (!undo->addresses || !undo->settings) {
-		err = -ENOMEM;
+	undo->record = record;
+	undo->vips = vips;
+	undo->n_vips = n;
+	err = record_read(undo, n, n_interfaces * N_WANTED);
+	if (err)
 		goto out;
-	}
 	undo->socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
 	if (!undo->socket || mnl_socket_bind(undo->socket, 0, MNL_SOCKET_AUTOPID) < 0) {
 		err = -errno;
@@ -186,6 +272,8 @@ int vips_setup(const struct shunt_addr *vips, size_t n, const char (*interfaces)
 		err = setting_apply(undo, interfaces[i / N_WANTED], i % N_WANTED);
 	for (size_t i = 0; i < n && !err; i++)
 		err = address_add(undo, &vips[i]);
+	if (!err)
+		record_write(undo);
 out:
 	if (err)
 		vips_undo(undo);
@@ -194,18 +282,32 @@ out:
 	return err;
 }
 
+void vips_settle(struct vips_undo *undo)
+{
+	if (!undo)
+		return;
+	undo->n_addresses_before = 0;
+	undo->n_settings_before = 0;
+	addresses_drop(undo);
+	record_write(undo);
+}
+
 void vips_undo(struct vips_undo *undo)
 {
 	if (!undo)
 		return;
-	while (undo->n_addresses)
+	while (undo->socket && undo->n_addresses > undo->n_addresses_before)
 		address_request(undo, RTM_DELADDR, 0, &undo->addresses[--undo->n_addresses]);
-	while (undo->n_settings) {
+	while (undo->n_settings > undo->n_settings_before) {
 		const struct setting *s = &undo->settings[--undo->n_settings];
 
 		if (setting_read(s->path) == s->after)
 			setting_write(s->path, s->before);
 	}
+	if (undo->n_addresses || undo->n_settings)
+		record_write(undo);
+	else
+		unlink(undo->record);
 	if (undo->socket)
 		mnl_socket_close(undo->socket);
 	free(undo->addresses);

@@ -3,8 +3,8 @@
  * vips.h - makes a backend's host accept packets for VIPs: the addresses on the loopback, and the interfaces' settings
  * that keep the host from announcing them. Everything is remembered, so that it can be taken back.
  *
- * Each failure is said once, on stderr. Not kept across runs: what a killed agent left behind is found there by the
- * next one, which then leaves it alone.
+ * Each failure is said once, on stderr. What was changed is in a file too, the record: who comes after a killed agent
+ * takes it back when it ends, or at once where it is not to be set up any more.
  */
 #ifndef AGENT_VIPS_H
 #define AGENT_VIPS_H
@@ -23,12 +23,19 @@ struct vips_undo; /* what was changed, and what was there before */
  *   rp_filter 2 where strict (1) is in force: decapsulated packets arrive with clients' addresses.
  * (Documentation/networking/ip-sysctl.rst of the kernel.) An address that is there already is left as it is. IPv6
  * needs no such setting: a neighbour solicitation is answered only for addresses of the interface it came in by.
- * 0, and *undo is the caller's; or -errno, and then nothing stays changed.
+ * vips and record, the file's path, are kept until vips_undo(); that the file can't be written is no error. 0, and *undo
+ * is the caller's; or -errno, and then nothing is changed.
  */
 int vips_setup(const struct shunt_addr *vips, size_t n, const char (*interfaces)[IF_NAMESIZE], size_t n_interfaces,
-	       struct vips_undo **undo);
+	       const char *record, struct vips_undo **undo);
 
-/* Take back what vips_setup() changed, except what somebody else changed since; frees `undo` (may be NULL). */
+/* This run takes the place of the one before: what that set up is this one's, but addresses that are no VIPs any more. */
+void vips_settle(struct vips_undo *undo);
+
+/*
+ * Take back what is this run's, except what somebody else changed since; before vips_settle() that is what vips_setup()
+ * changed. Frees `undo` (may be NULL, here and there).
+ */
 void vips_undo(struct vips_undo *undo);
 
 #endif
