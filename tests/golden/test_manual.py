@@ -34,7 +34,8 @@ def keys_of(tmp_path, program, text):
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
 def test_page_is_good_mdoc(path):
-    assert run("mandoc", "-Tlint", "-W", "warning", path) == ""
+    said = run("mandoc", "-Tlint", path)
+    assert [line for line in said.splitlines() if not re.search(r"referenced manual not found|lacks .* entry", line)] == []
 
 
 @pytest.mark.parametrize("program, name", [("shuntd", "shuntd.8"), ("shunt-agent", "shunt-agent.8")])
