@@ -8,7 +8,7 @@ import pytest
 
 from cluster import LIB, PYTHON, Cluster
 from conftest import BUILD
-from topology import wait_for
+from topology import stop, wait_for
 
 PORT = 8000
 NAMES = ["gpu1", "gpu2", "gpu3", "gpu4"]
@@ -228,6 +228,19 @@ def test_an_engine_that_drains_for_what_http_says_and_is_killed_then_is_dead(clu
     assert wait_event(cluster, begun_ns, "gpu1", "down")["why"] == "dead"
 
 
+def test_an_engine_that_says_it_is_not_ready_is_not_dead_for_one_lost_connection(cluster, shuntd, victims):
+    shuntd(config(cluster, HTTP.replace("50ms", "500ms, rise: 1, fall: 4")))
+    begun_ns = time.monotonic_ns()
+    victims["gpu1"].do("health 503")
+    cluster.wait_states(gpu1="draining")
+    victims["gpu1"].do("close")
+    wait_for(lambda: text(cluster, "gpu1").startswith("port 8000: refused"), "a question that is refused")
+    victims["gpu1"].do("listen")
+    victims["gpu1"].do("health 200")
+    cluster.wait_states()
+    assert downs(cluster, begun_ns) == []
+
+
 def test_another_type_of_check_is_taken_up_without_a_gap(cluster, shuntd, victims):
     shuntd(config(cluster))
     begun_ns = time.monotonic_ns()
@@ -273,6 +286,21 @@ def test_from_heartbeats_to_tcp_and_back_nobody_is_ejected(cluster, shuntd, vict
     for agent in agents:
         agent.kill()
         agent.wait()
+
+
+def test_more_backends_are_asked_at_once_than_open_files_are_usual(cluster):
+    # Nobody answers: every question is open for as long as the others.
+    lines = "\n".join(f"      - {{name: b{i}, address: 10.0.1.{i}}}" for i in range(1, 251))
+    text = cluster.config(pools=f"  - name: gpus\n    forward: ipip\n    check: {{type: tcp, port: 80}}\n    backends:\n{lines}")
+    cluster.balancer.run("ip", "addr", "add", "10.0.1.254/24", "dev", "eth0")
+    process = cluster.balancer.start("shuntd", "prlimit", "--nofile=100:1000", BUILD / "shuntd", "-f",
+                                     cluster.write("shunt.yaml", text))
+    try:
+        wait_for(lambda: cluster.shunt_text("stats", "show", check=False), "shuntd")
+        wait_for(lambda: all(p["rounds_asked"] for p in cluster.shunt("probe", "show")), "a question to each")
+    finally:
+        stop(process)
+        cluster.balancer.run("ip", "addr", "del", "10.0.1.254/24", "dev", "eth0")
 
 
 def test_a_removed_backend_is_asked_no_more(cluster, shuntd, victims):

@@ -41,8 +41,9 @@ struct check_series {
 	uint64_t next_ns; /* when the next is due */
 	uint64_t sent_ns; /* the one that is open; 0: none is */
 	uint64_t round; /* the newest when it was sent */
-	uint64_t first_bad_ns; /* when the oldest of the bad ones in a row was sent */
+	uint64_t first_lost_ns; /* when the oldest of the lost ones in a row was sent */
 	uint32_t good, bad; /* in a row */
+	uint32_t lost; /* of the bad ones the newest in a row without an answer: refused, or silent */
 	bool pardoned; /* the outcome of the open one doesn't count if it is bad */
 	char text[80]; /* the newest outcome */
 };
@@ -130,6 +131,8 @@ void check_wake(struct check *k);
 socklen_t check_address(const struct check *k, uint16_t port, struct sockaddr_storage *to);
 
 /* check_bfd.c: read what has come on a receiving socket. */
+/* The socket that receives for all sessions of a family, if there is none yet. 0 or -errno with *why. */
+int check_bfd_receiver(struct checker *c, int family, const char **why);
 void check_bfd_receive(struct checker *c, int which, uint64_t now_ns);
 
 /* check_http.c: events of one of libcurl's descriptors, or CURL_SOCKET_TIMEOUT. */

@@ -26,11 +26,18 @@ static void answered(struct check *k, uint64_t now_ns)
 
 static void bad(struct check *k)
 {
+	k->series.good = 0;
+	k->series.bad++;
+}
+
+/* Nobody took the connection. However often an engine said before that it isn't ready, it did say so. */
+static void lost(struct check *k)
+{
 	struct check_series *s = &k->series;
 
-	s->good = 0;
-	if (!s->bad++)
-		s->first_bad_ns = s->sent_ns;
+	bad(k);
+	if (!s->lost++)
+		s->first_lost_ns = s->sent_ns;
 }
 
 static void silent(struct check *k, uint64_t now_ns)
@@ -39,12 +46,12 @@ static void silent(struct check *k, uint64_t now_ns)
 
 	if (s->pardoned)
 		return;
-	bad(k);
-	if (s->bad >= k->of.check.fall)
+	lost(k);
+	if (s->lost >= k->of.check.fall)
 		check_accuse(k, &(struct accusation){ .kind = EVENT_SILENT,
 						      .witness_ns = s->sent_ns,
 						      .until_ns = now_ns,
-						      .first_sent_ns = s->first_bad_ns });
+						      .first_sent_ns = s->first_lost_ns });
 }
 
 void series_end(struct check *k, enum outcome outcome, uint64_t now_ns, const char *text)
@@ -57,7 +64,7 @@ void series_end(struct check *k, enum outcome outcome, uint64_t now_ns, const ch
 		check_asked(k);
 	switch (outcome) {
 	case OUTCOME_GOOD:
-		s->bad = 0;
+		s->bad = s->lost = 0;
 		s->good++;
 		check_heard(k, now_ns);
 		if (s->good >= k->of.check.rise) {
@@ -69,15 +76,16 @@ void series_end(struct check *k, enum outcome outcome, uint64_t now_ns, const ch
 		break;
 	case OUTCOME_WRONG:
 		bad(k);
+		s->lost = 0;
 		answered(k, now_ns);
 		if (!serves || s->bad >= k->of.check.fall)
 			check_engine(k, ENGINE_LOADING);
 		break;
 	case OUTCOME_REFUSED:
-		bad(k);
+		lost(k);
 		check_heard(k, now_ns);
-		if (s->bad >= k->of.check.fall)
-			check_convict(k, EVENT_DEAD, ENGINE_CAUSE(ENGINE_NOT_LISTENING, 0), s->first_bad_ns, 0);
+		if (s->lost >= k->of.check.fall)
+			check_convict(k, EVENT_DEAD, ENGINE_CAUSE(ENGINE_NOT_LISTENING, 0), s->first_lost_ns, 0);
 		break;
 	case OUTCOME_SILENT:
 		silent(k, now_ns);
@@ -99,7 +107,7 @@ void series_late(struct check *k, uint64_t late_ns, uint64_t now_ns)
 void series_pardon(struct check *k, uint64_t now_ns)
 {
 	(void)now_ns;
-	k->series.bad = 0;
+	k->series.bad = k->series.lost = 0;
 	k->series.pardoned = true;
 }
 
