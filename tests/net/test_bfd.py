@@ -131,6 +131,25 @@ def test_a_peer_that_is_shut_down_administratively_drains_and_may_fall_silent(cl
     assert downs(cluster, begun_ns) == []
 
 
+def test_a_peer_that_is_shut_down_administratively_and_silent_drains_on_when_the_controller_is_killed(cluster, shuntd, peers):
+    pinned = config(cluster, *peers, pin=cluster.pin)
+    shuntd(pinned, *peers)
+    begun_ns = time.monotonic_ns()
+    try:
+        peers["gpu1"].admin(True)
+        cluster.wait_states(gpu1="draining")
+        cluster.kill_shuntd()
+        shuntd(pinned, "gpu2", "gpu3")
+        wait_heard(cluster, ["gpu2", "gpu3"], 500)  # longer than what else is silent has to come up again
+        assert cluster.states()["gpu1"] == "draining" and "administratively down" in text(cluster, "gpu1")
+        peers["gpu1"].admin(False)
+        cluster.wait_states(gpu1="up")
+        assert downs(cluster, begun_ns) == []
+    finally:
+        peers["gpu1"].admin(False)
+        cluster.forget()
+
+
 def test_another_interval_takes_no_session_down(cluster, peers, real):
     fallen = lambda: [line for line in peers["gpu1"].vtysh("show bfd peers counters").splitlines() if "down events" in line]
     before, begun_ns = fallen(), time.monotonic_ns()
@@ -243,6 +262,22 @@ def test_packets_that_must_be_discarded_keep_nobody_alive(cluster, shuntd, peers
     assert text(cluster, "gpu4").endswith("nothing heard")
 
 
+@pytest.mark.parametrize("ttl", [64, 255])
+def test_packets_from_afar_take_no_room_in_the_queue(cluster, shuntd, puppet, ttl):
+    puppet.say(silent=1)
+    process = cluster.start_shuntd(config(cluster, "gpu4"))
+    queued = lambda: int(cluster.balancer.run("ss", "-Huan", "sport", "=", ":3784").split()[1])
+    cluster.plug.unplug("gpu1", "gpu2", "gpu3")
+    wait_for(lambda: queued() == 0, "shuntd to read what was there")
+    process.send_signal(signal.SIGSTOP)
+    try:
+        sent = puppet.say(silent=0, ttl=ttl)[0]
+        wait_for(lambda: puppet.say()[0] > sent + 20, "packets")
+        assert (queued() > 0) == (ttl == 255)
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
 def test_a_peer_that_wants_a_million_packets_a_second_gets_our_pace(cluster, shuntd, peers, puppet):
     puppet.say(tx_us=1, rx_us=1)
     shuntd(config(cluster, "gpu2", "gpu4"), "gpu2", "gpu4")
@@ -278,6 +313,20 @@ def test_another_bfd_daemon_on_the_balancer_is_named(cluster):
         assert "UDP port 3784 is taken: does another BFD daemon run here?" in done.stderr
     finally:
         stop(other.process)
+
+
+def test_a_reload_that_needs_the_port_of_another_bfd_daemon_changes_nothing(cluster, shuntd):
+    asked_by_tcp = config(cluster, "gpu1").replace("{type: bfd, interval: 10ms}", "{type: tcp, port: 8000}")
+    cluster.start_shuntd(asked_by_tcp)
+    other = Bird(cluster.balancer, cluster.client.ipv4).start()
+    try:
+        cluster.write("shunt.yaml", config(cluster, "gpu1"))
+        done = cluster.balancer.try_run(*cluster.shunt_argv("config", "reload"))
+        assert done.returncode and "shunt.yaml:" in done.stderr and "can't be asked so: UDP port 3784 is taken" in done.stderr
+        assert cluster.shunt("probe", "show", "gpu1")[0]["check"]["type"] == "tcp"
+    finally:
+        stop(other.process)
+    assert cluster.shunt("config", "reload")["changes"]
 
 
 def test_an_address_is_asked_by_bfd_for_one_backend_only(cluster):

@@ -855,10 +855,13 @@ static void backend_run_one(struct shuntd *s, struct backend_run *b, const struc
 		backend_admit(s, b, session, limits, now);
 }
 
+#define CHECKS_AGAIN_NS 1000000000ULL /* chosen: so long after one that couldn't be opened all are tried again */
+
 void backends_run(struct shuntd *s)
 {
 	uint64_t now = monotonic_ns();
 	struct admission_limits limits = backends_limits(s);
+	const char *why;
 
 	ways_judge(s, now);
 	for (size_t i = 0; i < s->n_backends; i++)
@@ -867,6 +870,8 @@ void backends_run(struct shuntd *s)
 		if (s->backends[i]->draining == VERDICT_REMOVED && s->backends[i]->drained &&
 		    !live_flows(s, s->backends[i]))
 			backend_go(s, s->backends[i]);
+	if (s->checks_again_ns && now >= s->checks_again_ns)
+		backends_check(s, &why);
 	pools_swap(s);
 	backends_forget(s, now);
 }
@@ -974,6 +979,7 @@ int backends_check(struct shuntd *s, const char **why)
 				(struct checked){ .id = b->id, .address = b->conf.address, .check = b->conf.check };
 	}
 	err = checker_update(s->checker, checked, n, why);
+	s->checks_again_ns = err ? monotonic_ns() + CHECKS_AGAIN_NS : 0;
 	free(checked);
 	return err;
 }

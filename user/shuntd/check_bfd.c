@@ -7,6 +7,7 @@
  * come up again.
  */
 #include <errno.h>
+#include <linux/filter.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -19,7 +20,7 @@
 
 #define TOS 0xc0 /* DSCP CS6: network control, RFC 2474 4.2.2.2 */
 #define PORTS_FIRST 49152 /* RFC 5881 section 4 */
-#define PORTS 16384
+#define PORTS 12288 /* chosen: three for each session that there may be, and the prober's own are above them */
 #define PORT_TRIES 64 /* chosen: one of them is free unless the range is as good as full */
 #define RECEIVED_MAX 4096 /* packets in a turn, chosen: more than the socket holds; the others wait for the next */
 #define RECOVER_NS (3 * BFD_SLOW_NS) /* chosen: a peer that is down speaks once a second; twice it may be lost */
@@ -59,8 +60,21 @@ static int socket_bind(int fd, int family, uint16_t port)
 	return err ? -errno : 0;
 }
 
-/* The one that receives for all sessions of a family. */
-static int receiver_open(struct checker *c, int family, const char **why)
+/* What isn't from this network is dropped before it takes room in the queue (GTSM, RFC 5082): none of it is a peer's. */
+static int far_drop(int fd, int family)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, (uint32_t)SKF_NET_OFF + (family == AF_INET ? 8 : 7)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, BFD_TTL, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	const struct sock_fprog filter = { .len = sizeof(code) / sizeof(*code), .filter = code };
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)) ? -errno : 0;
+}
+
+int check_bfd_receiver(struct checker *c, int family, const char **why)
 {
 	int which = family == AF_INET6, fd, err;
 
@@ -70,7 +84,8 @@ static int receiver_open(struct checker *c, int family, const char **why)
 	fd = socket_open(family);
 	if (fd < 0)
 		return fd;
-	err = socket_bind(fd, family, BFD_PORT);
+	err = far_drop(fd, family);
+	err = err ? err : socket_bind(fd, family, BFD_PORT);
 	if (err == -EADDRINUSE)
 		*why = "UDP port 3784 is taken: does another BFD daemon run here?";
 	err = err ? err : checker_watch(c, fd, SOURCE_BFD, (uint32_t)which, EPOLLIN);
@@ -305,13 +320,17 @@ static int bfd_kind_open(struct check *k, uint64_t now_ns, const char **why)
 	int family = address_is_v4(&k->of.address) ? AF_INET : AF_INET6, err;
 
 	k->bfd.fd = -1;
-	err = receiver_open(k->checker, family, why);
+	err = check_bfd_receiver(k->checker, family, why);
 	err = err ? err : sender_open(k, family, why);
 	if (err)
 		return err;
 	bfd_open(&k->bfd.session, k->session->discriminator,
 		 &(struct bfd_settings){ conf->interval_ns, conf->interval_ns, (uint8_t)conf->multiplier });
-	k->bfd.recover_ns = now_ns + RECOVER_NS; /* it may serve already, asked in another way until now */
+	if (k->session->engine == ENGINE_DRAINING)
+		k->bfd.session.remote_state =
+			BFD_ADMIN_DOWN; /* so it said to an earlier run, and it may be silent since */
+	else
+		k->bfd.recover_ns = now_ns + RECOVER_NS; /* it may serve already, asked in another way until now */
 	return 0;
 }
 

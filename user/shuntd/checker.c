@@ -489,10 +489,22 @@ static bool check_follow(struct check *k, const struct checked *of)
 	return true;
 }
 
+int checker_can(struct checker *c, const struct checked *checked, const char **why)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&c->lock);
+	if (checked->check.type == CHECK_BFD)
+		err = check_bfd_receiver(c, address_is_v4(&checked->address) ? AF_INET : AF_INET6, why);
+	pthread_mutex_unlock(&c->lock);
+	return err;
+}
+
 int checker_update(struct checker *c, const struct checked *checked, size_t n, const char **why)
 {
 	const struct checked *wanted[SHUNT_MAX_BACKENDS] = { NULL };
-	int err = 0;
+	const char *because;
+	int err = 0, failed;
 
 	for (size_t i = 0; i < n; i++)
 		wanted[checked[i].id] = &checked[i];
@@ -501,17 +513,18 @@ int checker_update(struct checker *c, const struct checked *checked, size_t n, c
 		if (c->checks[id] && !(wanted[id] && check_follow(c->checks[id], wanted[id])))
 			check_close(c->checks[id]);
 	for (uint32_t id = 1; id < SHUNT_MAX_BACKENDS; id++) {
-		const char *because;
-		int failed = wanted[id] && !c->checks[id] ? check_open(c, wanted[id], &because) : 0;
-
+		failed = wanted[id] && !c->checks[id] ? check_open(c, wanted[id], &because) : 0;
 		if (failed && !err) {
 			err = failed;
 			*why = because;
 		}
 	}
 	pthread_mutex_unlock(&c->lock);
-	if (n && !c->started && !err)
-		err = thread_start(c, why);
+	failed = n && !c->started ? thread_start(c, &because) : 0;
+	if (failed) {
+		err = failed;
+		*why = because;
+	}
 	wake(c);
 	return err;
 }

@@ -45,9 +45,12 @@ struct checked {
 /* 0 or -errno with *why. The thread starts with the first backend. */
 int checker_open(struct checker **out, const struct checker_options *options, const char **why);
 
+/* Whether a backend can be asked so: BFD's port may be another daemon's. 0 or -errno with *why. */
+int checker_can(struct checker *c, const struct checked *checked, const char **why);
+
 /*
  * These are to be asked from now on, and no others; what goes on unchanged goes on undisturbed. Waits until the thread
- * no longer touches those that are gone. 0 or -errno with *why.
+ * no longer touches those that are gone. 0; or -errno with *why, and then all that can be are asked.
  */
 int checker_update(struct checker *c, const struct checked *checked, size_t n, const char **why);
 

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
@@ -454,6 +455,17 @@ static char *path_absolute(const char *path)
 	return absolute;
 }
 
+/* A question of tcp or http is an open file, and so is each BFD session: as many as we may have, not as many as usual. */
+static void files_allow(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files))
+		return;
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = { { "file", required_argument, NULL, 'f' },
@@ -528,6 +540,7 @@ int main(int argc, char **argv)
 	sigprocmask(SIG_BLOCK, &handled, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	setlinebuf(stderr);
+	files_allow();
 	s.started_ns = monotonic_ns();
 
 	err = run(&s);

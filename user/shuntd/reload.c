@@ -22,6 +22,7 @@
 #include "common/key_file.h"
 #include "core/plan.h"
 #include "shuntd/backends.h"
+#include "shuntd/checker.h"
 #include "shuntd/names.h"
 #include "shuntd/ownership.h"
 #include "shuntd/peer.h"
@@ -597,6 +598,23 @@ static void weights_carry(const struct shuntd *s, struct config *after)
 	}
 }
 
+/* Whether the backends can be asked as they are to be. */
+static int checks_can(const struct shuntd *s, const struct config *config, struct config_fault *fault)
+{
+	for (size_t p = 0; p < config->n_pools; p++) {
+		for (size_t i = 0; i < config->pools[p].n_backends; i++) {
+			const struct config_backend *b = &config->pools[p].backends[i];
+			const struct checked checked = { .address = b->address, .check = b->check };
+			const char *why = "";
+			int err = checker_can(s->checker, &checked, &why);
+
+			if (err)
+				return backend_fault(fault, b, err, "backend '%s' can't be asked so: %s", b->name, why);
+		}
+	}
+	return 0;
+}
+
 /* All that can be found wrong without changing anything. 0, the plan and the keys; or -errno and the fault. */
 static int reload_judge(const struct shuntd *s, const struct config *after, struct plan *plan, struct probe_keys *keys,
 			struct probe_keys *peer_keys, struct config_fault *fault)
@@ -609,6 +627,7 @@ static int reload_judge(const struct shuntd *s, const struct config *after, stru
 	}
 	err = room_check(s, plan, fault);
 	err = err ? err : config_check(s, after, fault);
+	err = err ? err : checks_can(s, after, fault);
 	if (err)
 		return err;
 	snprintf(fault->key, sizeof(fault->key), "probe.key_file");

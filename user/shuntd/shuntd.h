@@ -147,6 +147,7 @@ struct shuntd {
 	struct vip_run *vip_ids[SHUNT_MAX_VIPS];
 	uint32_t next_vip_id; /* where the search for a free one begins: flows outlive their VIP in the journal */
 	struct forgetting forgetting;
+	uint64_t checks_again_ns; /* to try those again that couldn't be opened; 0: there are none */
 	/* reload.c */
 	bool reloading; /* a reload, or another weight, was begun and has flows to lead over yet */
 	char reload_name[CONFIG_PATH_MAX]; /* of its file, for the ledger's "reloaded"; "": it is about weights alone */
