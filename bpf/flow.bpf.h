@@ -215,18 +215,33 @@ static __always_inline int flow_record(const struct packet *p, const struct flow
 	return 0;
 }
 
+#define OPEN_QUIET_NS 60000000000ULL /* chosen: what an open stream may be silent for; see bpf/README.md */
+#define ENDED_QUIET_NS 1000000000ULL /* chosen: what a client that goes on after a forged FIN or RST is */
+
 /*
- * A SYN. One for a flow that is open stays with its backend if that is up: it is a retransmission, or it is forged, or
- * the flow ended without a word, and then its backend is as good as any. With a draining backend only a retransmission
- * stays. Everything else is a new flow.
+ * Whether a SYN stays with the backend that an entry names: it is a retransmission, or it is forged, or the flow ended
+ * without a word. One that is up may have it, whichever it is. Else it is a new flow once nothing was heard of the old one
+ * for a while: every packet of a flow that is away from its owner, or whose owner drains, is looked up.
  */
+static __always_inline int syn_stays(const struct flow *f, __u64 word, __u32 isn, __u64 now_ns)
+{
+	__u32 is_open = FLOW_WORD_STATE(word) == FLOW_OPEN, state = backend_state_of(FLOW_WORD_BACKEND(word));
+
+	if (FLOW_WORD_FLAGS(word) & FLOW_RESET || (state != BACKEND_UP && state != BACKEND_DRAINING))
+		return 0;
+	if (is_open && (state == BACKEND_UP || f->isn == isn))
+		return 1;
+	return f->seen_ns + (is_open ? OPEN_QUIET_NS : ENDED_QUIET_NS) > now_ns;
+}
+
+/* A SYN: a new flow, unless it belongs to one that is there. */
 __noinline int flow_open(struct xdp_md *ctx, struct vip *vip)
 {
 	struct flow_job *job = flow_job_here();
 	struct packet p = { .ctx = ctx };
 	struct flow_found found;
 	__u64 now_ns = bpf_ktime_get_ns(), word = 0;
-	__u32 isn, state, kept = 0, entry = 0;
+	__u32 isn, kept = 0, entry = 0;
 	struct tcphdr *tcp;
 	int id = 0;
 
@@ -241,15 +256,12 @@ __noinline int flow_open(struct xdp_md *ctx, struct vip *vip)
 	isn = bpf_ntohl(tcp->seq);
 
 	found = flow_find(job);
-	if (found.flow && FLOW_WORD_STATE(found.word) == FLOW_OPEN && !(FLOW_WORD_FLAGS(found.word) & FLOW_RESET)) {
-		state = backend_state_of(FLOW_WORD_BACKEND(found.word));
-		if (state == BACKEND_UP || (state == BACKEND_DRAINING && found.flow->isn == isn)) {
-			id = FLOW_WORD_BACKEND(found.word);
-			kept = FLOW_WORD_FLAGS(found.word) & FLOW_CONFIRMED;
-			if (found.flow->isn == isn) {
-				found.flow->seen_ns = now_ns;
-				return id;
-			}
+	if (found.flow && syn_stays(found.flow, found.word, isn, now_ns)) {
+		id = FLOW_WORD_BACKEND(found.word);
+		kept = FLOW_WORD_FLAGS(found.word) & FLOW_CONFIRMED;
+		if (FLOW_WORD_STATE(found.word) == FLOW_OPEN && found.flow->isn == isn) {
+			found.flow->seen_ns = now_ns;
+			return id;
 		}
 	}
 	if (!id)

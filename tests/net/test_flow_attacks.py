@@ -52,12 +52,22 @@ def victims(running):
     swarm.end()
 
 
-@pytest.mark.parametrize("flags", ["FA", "R", "RA", "S", "SA", "A"])
-def test_a_forged_segment_breaks_nobodys_flow(running, victims, flags):
+@pytest.mark.parametrize("flags", ["FA", "R", "RA", "S", "SA", "A", "FA S", "R S"])
+def test_forged_segments_break_nobodys_flow(running, victims, flags):
     """Twice, with numbers that fit nothing; and time for a sweep in between."""
     for number in (1, 0x7fffffff):
-        forge.send(running.client, [forge.tcp(s, SERVICE, flags, number, number) for s in victims.sources])
+        forge.send(running.client, [forge.tcp(s, SERVICE, f, number, number) for s in victims.sources for f in flags.split()])
         assert victims.broken() == []
+
+
+@pytest.mark.parametrize("flags", ["S", "R S"])
+def test_forged_segments_move_no_flow_of_a_draining_backend(running, victims, flags):
+    running.shunt("backend", "drain", "gpu1")
+    try:
+        forge.send(running.client, [forge.tcp(s, SERVICE, f, 1, 1) for s in victims.sources for f in flags.split()])
+        assert victims.broken() == []
+    finally:
+        running.shunt("backend", "undrain", "gpu1")
     swept = running.swarm(name="later")
     swept.echo([f"{OTHER},{port}" for port in running.take_ports(20)]).wait_open().close("fin")
     wait_for(lambda: not running.shunt("flow", "show", "client", OTHER)["flows"], "a sweep", 20)

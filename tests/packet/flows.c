@@ -127,6 +127,7 @@ enum where {
 	OTHERS, /* not recorded; but the owner has detours */
 };
 
+#define SECOND_NS 1000000000ULL
 #define OWNER FLOW_OWNER
 #define HEIR FLOW_HEIR
 #define THIRD FLOW_THIRD
@@ -167,13 +168,13 @@ static const struct state_row state_rows[] = {
 	{ "a_detour_stays_when_its_owner_is_back", UP, UP, AT_HEIR, .to = { HEIR, HEIR, HEIR, HEIR, HEIR, HEIR, OWNER },
 	  .looked_up = ALL_TCP },
 	{ "a_detour_to_a_draining_heir_stays", UP, DRAINING, AT_HEIR,
-	  .to = { OWNER, HEIR, HEIR, HEIR, HEIR, HEIR, OWNER }, .looked_up = ALL_TCP },
+	  .to = { HEIR, HEIR, HEIR, HEIR, HEIR, HEIR, OWNER }, .looked_up = ALL_TCP },
 	{ "a_detour_whose_heir_is_dead_is_an_orphan", UP, DOWN, AT_HEIR,
 	  .to = { OWNER, OWNER, TOLD, TOLD, DROPPED, DROPPED, OWNER }, .looked_up = ALL_TCP },
 	{ "a_draining_owner_takes_no_new_flow", DRAINING, UP, NOWHERE,
 	  .to = { HEIR, HEIR, OWNER, OWNER, OWNER, OWNER, HEIR }, .looked_up = ALL_TCP },
 	{ "a_draining_owner_keeps_its_flows", DRAINING, UP, AT_OWNER,
-	  .to = { HEIR, OWNER, OWNER, OWNER, OWNER, OWNER, HEIR }, .looked_up = ALL_TCP },
+	  .to = { OWNER, OWNER, OWNER, OWNER, OWNER, OWNER, HEIR }, .looked_up = ALL_TCP },
 	{ "a_detour_of_a_draining_owner_stays", DRAINING, UP, AT_HEIR,
 	  .to = { HEIR, HEIR, HEIR, HEIR, HEIR, HEIR, HEIR }, .looked_up = ALL_TCP },
 	{ "a_draining_owner_with_a_dead_heir_takes_no_new_flow", DRAINING, DOWN, NOWHERE,
@@ -185,7 +186,7 @@ static const struct state_row state_rows[] = {
 	{ "a_detour_of_a_dead_owner_stays", DOWN, UP, AT_HEIR, .to = { HEIR, HEIR, HEIR, HEIR, HEIR, HEIR, HEIR },
 	  .looked_up = ALL_TCP },
 	{ "a_detour_of_a_dead_owner_to_a_draining_heir_stays", DOWN, DRAINING, AT_HEIR,
-	  .to = { NOBODY, HEIR, HEIR, HEIR, HEIR, HEIR, NOBODY }, .looked_up = ALL_TCP },
+	  .to = { HEIR, HEIR, HEIR, HEIR, HEIR, HEIR, NOBODY }, .looked_up = ALL_TCP },
 	{ "owner_and_heir_dead_makes_orphans", DOWN, DOWN, AT_HEIR,
 	  .to = { NOBODY, NOBODY, TOLD, TOLD, DROPPED, DROPPED, NOBODY }, .looked_up = ALL_TCP },
 	/* found silent, and maybe only late */
@@ -247,7 +248,7 @@ static const struct state_row state_rows[] = {
 	  .before = THIRD, .third = DRAINING, .to = { NOBODY, NOBODY, THIRD, THIRD, THIRD, THIRD, OWNER },
 	  .looked_up = ALL_TCP },
 	{ "an_emptied_pool_s_recorded_flows_go_on", DRAINING, UP, AT_OWNER, .flags = WORLD_EMPTY_POOL,
-	  .to = { NOBODY, OWNER, OWNER, OWNER, OWNER, OWNER, HEIR }, .looked_up = ALL_TCP },
+	  .to = { OWNER, OWNER, OWNER, OWNER, OWNER, OWNER, HEIR }, .looked_up = ALL_TCP },
 	/* the journal fills */
 	{ "confirming_looks_everything_up", UP, UP, AT_OWNER, .flags = VIP_CONFIRM,
 	  .to = { OWNER, OWNER, OWNER, OWNER, OWNER, OWNER, OWNER }, .looked_up = ALL_TCP },
@@ -440,6 +441,7 @@ static void a_port_used_again_opens_the_entry_anew(void **state)
 		assert_fate(segment_send(ends[i], 6, 0), HEIR);
 		world_set_state(OWNER, UP);
 		assert_int_equal(world_detours(OWNER), 1);
+		f->seen_ns -= 2 * SECOND_NS;
 		assert_fate(segment_send(KIND_SYN, 6, 0), OWNER);
 		assert_ptr_equal(flow_of(6, 0), f);
 		assert_word(f, OWNER, OWNER, FLOW_OPEN, 0);
@@ -486,6 +488,47 @@ static void a_forged_syn_moves_no_open_flow(void **state)
 	assert_fate(segment_send(KIND_DATA, 4, 0), HEIR);
 	assert_int_equal(world_live(HEIR), 1);
 	assert_int_equal(world_detours(OWNER), 1);
+}
+
+/* As long as the client goes on: what it sends is heard there. */
+static void a_forged_end_and_a_syn_behind_it_move_no_flow(void **state)
+{
+	const enum kind ends[] = { KIND_FIN, KIND_RST };
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		bool is_drained = i >= 2;
+		int there = is_drained ? OWNER : HEIR;
+
+		world_flows_reset();
+		if (!is_drained)
+			world_set_state(OWNER, DOWN);
+		segment_send(KIND_SYN_AGAIN, 4, 0);
+		world_set_state(OWNER, is_drained ? DRAINING : UP);
+		assert_fate(segment_send(ends[i % 2], 4, 0), there);
+		assert_fate(segment_send(KIND_SYN, 4, 0), there);
+		assert_fate(segment_send(KIND_DATA, 4, 0), there);
+		assert_word(flow_of(4, 0), there, OWNER, FLOW_OPEN, FLOW_CONFIRMED | (is_drained ? 0 : FLOW_DETOUR));
+	}
+}
+
+/* Its client may be gone without a word, and another has its port. */
+static void a_syn_for_a_flow_that_was_silent_for_long_leaves_a_draining_backend(void **state)
+{
+	struct flow *f;
+
+	(void)state;
+	world_flows_reset();
+	segment_send(KIND_SYN_AGAIN, 4, 0);
+	f = flow_of(4, 0);
+	world_set_state(OWNER, DRAINING);
+	f->seen_ns -= 30 * SECOND_NS;
+	assert_fate(segment_send(KIND_SYN, 4, 0), OWNER);
+	f->seen_ns -= 61 * SECOND_NS;
+	assert_fate(segment_send(KIND_SYN, 4, 0), OWNER); /* the same again: a retransmission */
+	f->seen_ns -= 61 * SECOND_NS;
+	assert_fate(segment_send(KIND_SYN_AGAIN, 4, 0), HEIR);
+	assert_word(f, HEIR, OWNER, FLOW_OPEN, FLOW_DETOUR);
 }
 
 static void a_syn_that_takes_a_dead_backend_s_entry_makes_a_detour(void **state)
@@ -548,6 +591,7 @@ static void an_answer_to_shuntd_s_question_is_looked_up_and_confirms(void **stat
 	assert_int_equal(world_detours(OWNER), 1);
 	segment_send(KIND_FIN, 4, 0);
 	assert_word(f, OWNER, OWNER, FLOW_CLOSING, asked | FLOW_CONFIRMED);
+	f->seen_ns -= 2 * SECOND_NS;
 	assert_fate(segment_send(KIND_SYN, 4, 0), OWNER);
 	assert_word(f, OWNER, OWNER, FLOW_OPEN, 0);
 	assert_int_equal(world_detours(OWNER), 0);
@@ -921,13 +965,14 @@ static uint32_t model_detours(const struct model *m)
 	return n;
 }
 
-static int model_syn(struct model *m, struct model_flow *f, bool again)
+static int model_syn(struct model *m, struct model_flow *f, bool again, uint64_t quiet_s)
 {
-	bool stays = f->entry && f->state == FLOW_OPEN && !f->reset &&
-		     (serves(m, f->backend, false) || (f->again == again && serves(m, f->backend, true)));
+	bool is_open = f->state == FLOW_OPEN, is_same = is_open && f->again == again,
+	     stays = f->entry && !f->reset && serves(m, f->backend, true) &&
+		     (is_same || (is_open && serves(m, f->backend, false)) || quiet_s < (is_open ? 60 : 1));
 	int to = stays ? f->backend : model_new(m);
 
-	if (to > 0 && !(stays && f->again == again))
+	if (to > 0 && !(stays && is_same))
 		*f = (struct model_flow){ .entry = true,
 					  .backend = to,
 					  .state = FLOW_OPEN,
@@ -1015,6 +1060,7 @@ static void random_segments_leave_what_a_model_says_and_exact_counts(void **stat
 		enum kind kind = (enum kind)(random_next(&random) % KIND_UDP);
 		int family = n % 2 ? 6 : 4, got, want;
 		struct model_flow *f = &m.flows[n];
+		uint64_t quiet_s = (uint64_t[]){ 0, 30, 90 }[random_next(&random) % 3];
 
 		if (random_next(&random) % 16 == 0) {
 			uint32_t which = (uint32_t)(random_next(&random) % 2);
@@ -1037,7 +1083,9 @@ static void random_segments_leave_what_a_model_says_and_exact_counts(void **stat
 			world_flow_set(entry, entry->word | (uint64_t)(FLOW_RESET | FLOW_DETOUR) << 40);
 			f->reset = true;
 		}
-		want = kind == KIND_SYN || kind == KIND_SYN_AGAIN ? model_syn(&m, f, kind == KIND_SYN_AGAIN)
+		if (f->entry)
+			flow_of(family, n)->seen_ns = now_ns() - quiet_s * SECOND_NS;
+		want = kind == KIND_SYN || kind == KIND_SYN_AGAIN ? model_syn(&m, f, kind == KIND_SYN_AGAIN, quiet_s)
 								  : model_other(&m, f, kind);
 		world_pace(0);
 		got = segment_send(kind, family, n);
@@ -1061,6 +1109,8 @@ static const struct CMUnitTest others[] = {
 	cmocka_unit_test(a_port_used_again_opens_the_entry_anew),
 	cmocka_unit_test(a_retransmitted_syn_changes_nothing_but_when_it_was_seen),
 	cmocka_unit_test(a_forged_syn_moves_no_open_flow),
+	cmocka_unit_test(a_forged_end_and_a_syn_behind_it_move_no_flow),
+	cmocka_unit_test(a_syn_for_a_flow_that_was_silent_for_long_leaves_a_draining_backend),
 	cmocka_unit_test(a_syn_that_takes_a_dead_backend_s_entry_makes_a_detour),
 	cmocka_unit_test(the_first_packet_that_an_heir_gets_for_a_dead_backend_is_noted_once),
 	cmocka_unit_test(an_answer_to_shuntd_s_question_is_looked_up_and_confirms),

@@ -278,6 +278,8 @@ int pool_rebuild(struct shuntd *s, struct pool_run *pool, uint32_t n_slots)
 		names_pool(s, pool);
 	if (!err && n_moved)
 		err = vips_migrate(s, pool, n_before);
+	if (!err && n_moved && pool->id == pool->id_before)
+		tables_settle(s, pool); /* none that doesn't know that flows move sees the table in which they have */
 	if (!err && pool->id == pool->id_before)
 		err = dataplane_set_table(s->dataplane, pool->id, after, n_after);
 	if (err)
@@ -348,9 +350,9 @@ int pool_adopt(struct shuntd *s, struct pool_run *pool)
 	const struct slot *after = table_slots(pool->table, &n_after);
 	size_t n_migrating = vips_migrating(s, pool, &n_before);
 	struct slot *now = NULL, *before = NULL;
+	bool is_there = !dataplane_get_table(s->dataplane, pool->id, &now, &n_now);
 	int err = 0;
 
-	dataplane_get_table(s->dataplane, pool->id, &now, &n_now);
 	now = slots_or_nobody(now, &n_now, n_after);
 	if (n_migrating && dataplane_get_table_before(s->dataplane, pool->id, &before, &n_before))
 		before = slots_or_nobody(before, &n_before, n_after);
@@ -365,6 +367,8 @@ int pool_adopt(struct shuntd *s, struct pool_run *pool)
 		err = dataplane_set_table_before(s->dataplane, pool->id, before ? before : now,
 						 before ? n_before : n_now);
 		err = err ? err : vips_migrate(s, pool, before ? n_before : n_now);
+		if (!err && is_there)
+			err = dataplane_set_table(s->dataplane, pool->id, now, n_now); /* as in pool_rebuild() */
 		err = err ? err : dataplane_set_table(s->dataplane, pool->id, after, n_after);
 		n_migrating = 1;
 	}
