@@ -310,9 +310,14 @@ static __always_inline __u32 owner_before(const struct vip *vip, const struct fl
 	return slot ? slot->owner : 0;
 }
 
-/* Mark what a client's segment says of its flow, which is no copy then; *word becomes what the entry holds then, 0 if it was given back. */
+/*
+ * Mark what a client's segment says of its flow, which is no copy then: that it lives, or by a RST the contrary. *word
+ * becomes what the entry holds then, 0 if it was given back.
+ */
 static __always_inline void flow_mark(struct flow *f, __u64 *word, __u8 tcp_flags)
 {
+	__u64 confirmed = tcp_flags & TCP_RST ? 0 : (__u64)FLOW_CONFIRMED << 40;
+
 	for (int i = 0; i < WORD_TRIES; i++) {
 		__u64 old = *word, new;
 		__u32 state = FLOW_WORD_STATE(old);
@@ -321,8 +326,7 @@ static __always_inline void flow_mark(struct flow *f, __u64 *word, __u8 tcp_flag
 			state = FLOW_CLOSED;
 		else if (tcp_flags & TCP_FIN && state == FLOW_OPEN)
 			state = FLOW_CLOSING;
-		new = (old & ~(0xffULL << 32 | (__u64)FLOW_SYNCED << 40)) | (__u64)state << 32 |
-		      (__u64)FLOW_CONFIRMED << 40;
+		new = (old & ~(0xffULL << 32 | (__u64)FLOW_SYNCED << 40)) | (__u64)state << 32 | confirmed;
 		if (new == old)
 			return;
 		if (flow_swap(f, old, new)) {

@@ -192,10 +192,10 @@ enum flow_state {
 };
 
 #define FLOW_DETOUR 1U /* it counts in its owner's `detours`: served by another, or FLOW_RESET or FLOW_ASKED is set */
-#define FLOW_CONFIRMED 2U /* a packet of it other than its SYN was looked up */
+#define FLOW_CONFIRMED 2U /* a packet of it other than its SYN or a RST was looked up */
 #define FLOW_RESET 4U /* an operator ended it: an orphan though its backend lives */
-/* shuntd asked its client whether it lives. Set along with FLOW_DETOUR and without FLOW_CONFIRMED, so that the answer is
- * looked up and confirms it; the walk leaves it as it is, and a SYN that takes the entry anew drops it. */
+/* shuntd asked its client whether it lives, or listens to it. Set along with FLOW_DETOUR and without FLOW_CONFIRMED, so that
+ * what it sends is looked up and confirms it; the walk leaves it as it is, and a SYN that takes the entry anew drops it. */
 #define FLOW_ASKED 8U
 /* A copy of the peer's flow: its packets come to the other balancer. Set by shuntd; the walk takes it away when it looks up
  * a packet of it, for then they come here. See core/peer.h. */

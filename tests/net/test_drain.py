@@ -1,12 +1,38 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """Who drains, through whatever becomes of it meanwhile. How its flows fare: test_flows.py; the agent's side: test_agent_drain.py."""
+import json
+import subprocess
 import time
 
 import pytest
 
+from cluster import PYTHON
 from topology import VIP4, wait_for
 
 DETECTORS = ["kernel", "controller"]
+# Clients that ask for a stream and then say that they have no more to say. Prints how each of them ended.
+HALF_CLOSED = """
+import json, socket, sys
+address, n, tokens = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+body = json.dumps({"stream": True, "max_tokens": tokens})
+request = f"POST /v1/chat/completions HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: {len(body)}\\r\\n\\r\\n{body}"
+clients = []
+for _ in range(n):
+    s = socket.create_connection((address, 80), 10)
+    s.sendall(request.encode())
+    s.shutdown(socket.SHUT_WR)
+    clients.append((s, s.recv(4096)))
+print("open", flush=True)
+for s, text in clients:
+    s.settimeout(30)
+    try:
+        while piece := s.recv(65536):
+            text += piece
+        end = "" if b"[DONE]" in text else "EOF"
+    except OSError as e:
+        end = type(e).__name__
+    print(json.dumps({"backend": text.partition(b'system_fingerprint": "')[2][:4].decode(), "end": end}), flush=True)
+"""
 
 
 @pytest.fixture(params=DETECTORS)
@@ -106,3 +132,59 @@ def test_a_drain_outlasts_a_reload(running):
     wait_for(lambda: running.events(begun_ns, object="shuntd", what="reloaded"), "the end of the reload")
     assert state(running, "gpu2") == ("draining", "drained")
     assert "gpu2" not in served_by(running)
+
+
+class HalfClosed:
+    """Streams whose clients have sent a FIN and read on."""
+
+    def __init__(self, cluster, n, tokens):
+        self.process = cluster.client.start("half-closed", PYTHON, "-c", HALF_CLOSED, VIP4, n, tokens, stdout=subprocess.PIPE)
+        assert self.process.stdout.readline() == b"open\n"
+
+    def ends(self):
+        """(backend, how it ended: "" is with the last token) of each."""
+        out, _ = self.process.communicate(timeout=60)
+        return [tuple(json.loads(line).values()) for line in out.splitlines()]
+
+
+@pytest.fixture
+def patient(cluster, shuntd):
+    """Ejects nobody whom this machine holds up for a while."""
+    shuntd(cluster.config(interval="2ms", multiplier=30, hold="100ms") + "flows: {closed: 1s}\n")
+    return cluster
+
+
+def test_a_drain_waits_for_streams_whose_clients_have_sent_a_fin(patient):
+    streams = HalfClosed(patient, 24, 150)
+    wait_for(lambda: patient.shunt("backend", "show", "gpu2")[0]["live"] == 0, "no open flow")
+    patient.shunt("backend", "drain", "gpu2", "wait")
+    patient.plug.unplug("gpu2")
+    ends = streams.ends()
+    assert "gpu2" in [backend for backend, _ in ends]
+    assert [e for e in ends if e[1]] == []
+
+
+def test_streams_whose_clients_have_sent_a_fin_are_cut_at_the_deadline(patient):
+    streams = HalfClosed(patient, 24, 300)
+    done = patient.balancer.try_run(*patient.shunt_argv("backend", "drain", "gpu2", "wait", "deadline", "1s"))
+    assert done.returncode == 1 and "cut at the deadline" in done.stderr
+    for backend, end in streams.ends():
+        assert end == ("ConnectionResetError" if backend == "gpu2" else "")
+
+
+@pytest.mark.parametrize("what", ["moves", "dies"])
+def test_streams_whose_clients_sent_a_fin_long_ago_stay_recorded(patient, what):
+    listened = lambda: patient.shunt("flow", "show", "state", "closing", "detours")["flows"]
+    streams = HalfClosed(patient, 24, 400)
+    for _ in range(2):  # more than once each is listened to, and found alive
+        wait_for(listened, "shuntd to listen")
+        wait_for(lambda: not listened(), "the end of it")
+    if what == "moves":
+        for name, weight in (("gpu1", 300), ("gpu2", 10)):
+            patient.shunt("backend", "set", name, "weight", weight)
+        assert [e for e in streams.ends() if e[1]] == []
+    else:
+        patient.plug.unplug("gpu2")
+        ends = streams.ends()
+        assert {end for backend, end in ends if backend == "gpu2"} == {"ConnectionResetError"}
+        assert {end for backend, end in ends if backend != "gpu2"} == {""}

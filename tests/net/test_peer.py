@@ -389,8 +389,8 @@ def test_a_backend_with_another_address_is_another_at_the_peer_too(pair, swarm):
 
 def test_a_journal_that_is_full_at_the_standby_is_counted_and_harms_nobody(cluster, start, swarm):
     a, b = cluster.sides
-    a.start_shuntd(a.peer_config())
-    b.start_shuntd(b.peer_config(flows="{max: 1024}"))
+    a.start_shuntd(a.peer_config(flows="{closed: 1s}"))
+    b.start_shuntd(b.peer_config(flows="{max: 1024, closed: 1s}"))
     for side in (a, b):
         side.wait_states()
     cluster.wait_sync()

@@ -990,7 +990,7 @@ static int model_other(struct model *m, struct model_flow *f, enum kind kind)
 	if (!is_asked)
 		return OWNER;
 	if (is_marked) {
-		f->confirmed = true;
+		f->confirmed = f->confirmed || kind != KIND_RST;
 		if (kind == KIND_RST)
 			f->state = FLOW_CLOSED;
 		if (kind == KIND_FIN && f->state == FLOW_OPEN)

@@ -443,15 +443,63 @@ static void a_closed_flow_is_given_back_a_second_after_its_last_packet(void **un
 	assert_counts_exact();
 }
 
-static void a_closing_flow_is_given_back_after_the_configured_time(void **unused)
+static void a_closing_detour_is_given_back_after_the_configured_time(void **unused)
 {
 	(void)unused;
-	flow_add(GPU1, GPU1, FLOW_CLOSING, 0, 0);
+	flow_add(GPU2, GPU1, FLOW_CLOSING, 0, 0);
 	run_for(59 * SECOND);
 	assert_int_equal(n_freed, 0);
 	run_for(2 * SECOND);
 	assert_int_equal(n_freed, 1);
 	assert_counts_exact();
+}
+
+/* Until it is looked up: at its owner, none was. */
+static void what_ended_at_its_owner_is_listened_to_before_it_is_given_back(void **unused)
+{
+	const enum flow_state states[] = { FLOW_CLOSING, FLOW_CLOSED };
+
+	(void)unused;
+	for (int i = 0; i < 2; i++) {
+		uint32_t ended = flow_add(GPU1, GPU1, states[i], FLOW_CONFIRMED, 0);
+		uint32_t lives = flow_add(GPU1, GPU1, states[i], FLOW_CONFIRMED, 0);
+
+		n_freed = 0;
+		while (!(flags_of(lives) & FLOW_ASKED))
+			run_for(10 * MS); /* it must begin */
+		assert_int_equal(n_freed, 0);
+		assert_int_equal(flags_of(ended), FLOW_ASKED | FLOW_DETOUR);
+		assert_int_equal(records[GPU1].detours, 2);
+		run_for(2 * SECOND);
+		client_speaks(lives);
+		run_for(2 * SECOND);
+		assert_int_equal(n_freed, 1);
+		assert_int_equal(freed_last, ended);
+		assert_int_equal(state_of(lives), i ? FLOW_OPEN : FLOW_CLOSING);
+		assert_int_equal(flags_of(lives), FLOW_CONFIRMED);
+		assert_int_equal(records[GPU1].detours, 0);
+		assert_int_equal(n_sent, 0);
+		client_is_reset(lives);
+		run_for(200 * SECOND);
+		assert_int_equal(n_freed, 2);
+		assert_counts_exact();
+	}
+}
+
+/* Half-closed streams of a backend that dies are told as all others are. */
+static void a_client_that_was_listened_to_is_told(void **unused)
+{
+	uint32_t f = flow_add(GPU1, GPU1, FLOW_CLOSING, FLOW_CONFIRMED, 0);
+
+	(void)unused;
+	for (int i = 0; i < 600; i++) {
+		run_for(SECOND);
+		if (flags_of(f) & FLOW_DETOUR) /* else no packet of it is looked up */
+			client_speaks(f);
+	}
+	assert_int_equal(n_freed, 0);
+	dies(GPU1);
+	assert_int_equal(sent_to(f, false), 1);
 }
 
 static void a_flow_whose_vip_is_gone_is_given_back(void **unused)
@@ -529,7 +577,7 @@ static void a_slice_of_the_sweep_is_bounded_and_a_pass_takes_three_seconds_at_mo
 {
 	(void)unused;
 	for (int i = 0; i < CAPACITY / 2; i++)
-		flow_add(GPU1, GPU1, FLOW_CLOSED, 0, 10 * SECOND);
+		flow_add(GPU2, GPU1, FLOW_CLOSED, 0, 10 * SECOND);
 	journal_run(journal);
 	assert_in_range(n_freed, 1, 1024);
 	assert_false(journal_run(journal)); /* the next period hasn't come */
@@ -578,6 +626,25 @@ static void spoofed_syns_go_when_the_journal_fills_and_established_flows_stay(vo
 	assert_false(shuntd.confirm);
 	assert_int_equal(n_applied, 2);
 	assert_string_equal(event_what, "journal has room");
+	assert_counts_exact();
+}
+
+/* Of a forged SYN and a forged segment behind it. */
+static void spoofed_flows_that_spoke_once_go_too(void **unused)
+{
+	uint32_t lives = flow_add(GPU1, GPU1, FLOW_OPEN, FLOW_CONFIRMED, 0);
+
+	(void)unused;
+	while (state.used <= CAPACITY * 3 / 4)
+		flow_add(GPU1, GPU1, FLOW_OPEN, FLOW_CONFIRMED, 0);
+	for (int i = 0; i < 150; i++) {
+		run_for(SECOND);
+		if (sent_to(lives, false))
+			client_speaks(lives);
+	}
+	assert_false(shuntd.confirm);
+	assert_int_equal(n_freed, state.used - 1);
+	assert_int_equal(state_of(lives), FLOW_OPEN);
 	assert_counts_exact();
 }
 
@@ -910,7 +977,7 @@ static void a_reset_flow_becomes_a_detour_and_its_client_is_challenged(void **un
 	struct flow_filter filter = { .backend = GPU1 };
 
 	(void)unused;
-	flow_add(GPU1, GPU1, FLOW_CLOSED, 0, 0);
+	flow_add(GPU1, GPU2, FLOW_CLOSED, 0, 0);
 	assert_int_equal(journal_reset(journal, &filter), 2);
 	assert_int_equal(flags_of(f), FLOW_CONFIRMED | FLOW_RESET | FLOW_DETOUR);
 	assert_int_equal(flags_of(detour), FLOW_RESET | FLOW_DETOUR);
@@ -1159,7 +1226,7 @@ static void a_copy_of_which_a_packet_came_is_neither_changed_nor_dropped(void **
 static void copies_are_swept_and_asked_only_while_the_peer_is_away(void **unused)
 {
 	uint32_t idle = flow_add(GPU1, GPU1, FLOW_OPEN, FLOW_SYNCED, 2 * 3600 * SECOND);
-	uint32_t closed = flow_add(GPU1, GPU1, FLOW_CLOSED, FLOW_SYNCED, 60 * SECOND);
+	uint32_t closed = flow_add(GPU2, GPU1, FLOW_CLOSED, FLOW_SYNCED, 60 * SECOND);
 
 	(void)unused;
 	journal_peer(journal, true);
@@ -1431,13 +1498,16 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_closed_flow_is_given_back_a_second_after_its_last_packet),
-		TEST(a_closing_flow_is_given_back_after_the_configured_time),
+		TEST(a_closing_detour_is_given_back_after_the_configured_time),
+		TEST(what_ended_at_its_owner_is_listened_to_before_it_is_given_back),
+		TEST(a_client_that_was_listened_to_is_told),
 		TEST(a_flow_whose_vip_is_gone_is_given_back),
 		TEST(an_idle_flow_that_answers_lives_on_and_leaves_no_detour),
 		TEST(an_idle_detour_that_answers_stays_a_detour),
 		TEST(an_idle_flow_is_given_back_after_three_questions_ten_seconds_apart),
 		TEST(a_slice_of_the_sweep_is_bounded_and_a_pass_takes_three_seconds_at_most),
 		TEST(spoofed_syns_go_when_the_journal_fills_and_established_flows_stay),
+		TEST(spoofed_flows_that_spoke_once_go_too),
 		TEST(pressure_ends_below_half_and_not_before),
 		TEST(pressure_goes_on_until_the_rest_of_a_flood_is_gone),
 		TEST(every_live_flow_of_a_dead_backend_is_challenged_and_no_other),

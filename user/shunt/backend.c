@@ -109,7 +109,9 @@ static void progress_show(const struct call *call, const json_t *backend)
 	json_int_t live = number_of(backend, "live"), left_s = (number_of(backend, "deadline_us") + 999999) / 1000000;
 	char text[192];
 
-	if (json_is_integer(json_object_get(backend, "deadline_us")))
+	if (!live)
+		snprintf(text, sizeof(text), "%s: no flow open, the last ones end", name);
+	else if (json_is_integer(json_object_get(backend, "deadline_us")))
 		snprintf(text, sizeof(text), "%s: %" PRId64 " %s left, cut in %" PRId64 " s", name, (int64_t)live,
 			 flows(live), (int64_t)left_s);
 	else

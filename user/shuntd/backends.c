@@ -517,6 +517,17 @@ static uint64_t live_flows(const struct shuntd *s, const struct backend_run *b)
 	return __atomic_load_n(&dataplane_backend_flows(s->dataplane)[b->id].live, __ATOMIC_RELAXED);
 }
 
+#define SLICE 32768 /* entries of the journal in a turn, chosen: 3 MB, about a millisecond */
+#define STREAM_NS 2000000000ULL /* chosen: a stream that goes on after its client's FIN is heard of as often */
+
+static uint32_t journal_used(const struct shuntd *s)
+{
+	const struct journal_state *state = dataplane_journal_state(s->dataplane);
+	uint32_t used = __atomic_load_n(&state->used, __ATOMIC_RELAXED);
+
+	return used < state->capacity ? used : state->capacity;
+}
+
 static const char *drain_why(const struct backend_run *b, enum verdict why)
 {
 	if (why == VERDICT_ASKED && b->conf.check.type == CHECK_BFD)
@@ -556,6 +567,7 @@ static int drain_begin(struct shuntd *s, struct backend_run *b, enum verdict why
 	b->draining = why;
 	b->drain_since_ns = monotonic_ns();
 	b->drain_deadline_ns = deadline_ns;
+	b->ending = true;
 	b->drained = false;
 	b->n_cut = 0;
 	names_backend(s, b);
@@ -682,26 +694,76 @@ static bool engine_may_serve(uint32_t engine)
 /* A draining backend has lost its last flow, or come to its deadline. */
 static void drain_follow(struct shuntd *s, struct backend_run *b, uint64_t now)
 {
-	struct flow_filter its = { .backend = b->id, .ours = true };
+	struct flow_filter its = { .backend = b->id, .heard_ns = now - STREAM_NS, .ours = true };
+	bool is_due = b->drain_deadline_ns && now >= b->drain_deadline_ns;
+	json_t *evidence;
 
 	if (b->drained || b->leaving)
 		return;
-	if (!live_flows(s, b)) {
-		/* A packet that saw it up just before may record its flow a moment after. */
-		if (now < b->drain_since_ns + BACKENDS_PERIOD_NS)
-			return;
-		b->drained = true;
-		ledger_add(s->ledger, 0, "backend", b->conf.name, "drained", "no live flow",
-			   json_pack("{s:I}", "took_ms", (json_int_t)((now - b->drain_since_ns) / 1000000)));
-	} else if (b->drain_deadline_ns && now >= b->drain_deadline_ns) {
-		b->drained = true;
-		b->n_cut = journal_reset(s->journal, &its);
-		ledger_add(s->ledger, 0, "backend", b->conf.name, "cut", "deadline",
-			   json_pack("{s:I, s:I}", "flows", (json_int_t)b->n_cut, "took_ms",
-				     (json_int_t)((now - b->drain_since_ns) / 1000000)));
+	b->ending = b->ending || live_flows(s, b);
+	if (b->ending && !is_due)
+		return;
+	b->drained = true;
+	b->n_cut = b->ending ? journal_reset(s->journal, &its) : 0;
+	evidence = json_pack("{s:I}", "took_ms", (json_int_t)((now - b->drain_since_ns) / 1000000));
+	if (b->n_cut)
+		json_object_set_new(evidence, "flows", json_integer((json_int_t)b->n_cut));
+	ledger_add(s->ledger, 0, "backend", b->conf.name, b->n_cut ? "cut" : "drained",
+		   b->n_cut ? "deadline" : "no live flow", evidence);
+	names_backend(s, b);
+}
+
+/* Draining backends without an open flow. A packet that saw one up just before may record its flow a moment after. */
+static void ending_begin(struct shuntd *s, uint64_t now)
+{
+	struct ending *e = &s->endings;
+
+	for (size_t i = 0; i < s->n_backends; i++) {
+		const struct backend_run *b = s->backends[i];
+
+		if (!b->draining || b->drained || b->leaving || live_flows(s, b) ||
+		    now < b->drain_since_ns + BACKENDS_PERIOD_NS)
+			continue;
+		e->asked[b->id] = true;
+		e->heard[b->id] = false;
+		e->n++;
 	}
-	if (b->drained)
-		names_backend(s, b);
+	e->at = 0;
+}
+
+/*
+ * The next slice of the search: `live` counts open flows, but a client that has sent a FIN may read on. While its backend
+ * drains all it sends is looked up, so that the journal knows who was heard lately.
+ */
+static void ending_run(struct shuntd *s, uint64_t now)
+{
+	const struct flow *journal = dataplane_journal(s->dataplane);
+	struct ending *e = &s->endings;
+	uint32_t used = journal_used(s);
+
+	if (!e->n && now >= e->next_ns)
+		ending_begin(s, now);
+	if (!e->n)
+		return;
+	for (uint32_t i = 0; i < SLICE && e->at < used; i++, e->at++) {
+		const struct flow *f = &journal[e->at];
+		uint64_t word = __atomic_load_n(&f->word, __ATOMIC_RELAXED);
+
+		if (word && e->asked[FLOW_WORD_BACKEND(word) % SHUNT_MAX_BACKENDS] && !FLOW_CHALLENGES(f->challenged) &&
+		    __atomic_load_n(&f->seen_ns, __ATOMIC_RELAXED) + STREAM_NS > now)
+			e->heard[FLOW_WORD_BACKEND(word) % SHUNT_MAX_BACKENDS] = true;
+	}
+	if (e->at < used)
+		return;
+	for (size_t i = 0; i < s->n_backends; i++) {
+		struct backend_run *b = s->backends[i];
+
+		if (e->asked[b->id] && !e->heard[b->id] && !live_flows(s, b))
+			b->ending = false;
+	}
+	memset(e->asked, 0, sizeof(e->asked));
+	e->n = 0;
+	e->next_ns = now + STREAM_NS / 10;
 }
 
 /* ---- removed ones ---- */
@@ -711,7 +773,6 @@ static void drain_follow(struct shuntd *s, struct backend_run *b, uint64_t now)
  * for the last segments of flows that close. Its id may be another's when no entry of the journal names it, as backend or
  * as owner. No table does since it was removed, so no new entry can; they are looked through a slice at a time.
  */
-#define FORGET_SLICE 32768 /* entries, chosen: 3 MB, about a millisecond */
 #define FORGET_PAUSE_NS 1000000000ULL /* chosen: between two rounds through the journal */
 
 static void backend_go(struct shuntd *s, struct backend_run *b)
@@ -761,8 +822,7 @@ static void backends_forget(struct shuntd *s, uint64_t now)
 {
 	struct forgetting *f = &s->forgetting;
 	const struct flow *journal = dataplane_journal(s->dataplane);
-	const struct journal_state *state = dataplane_journal_state(s->dataplane);
-	uint32_t used = __atomic_load_n(&state->used, __ATOMIC_RELAXED);
+	uint32_t used = journal_used(s);
 
 	if (!f->n) {
 		if (now < f->next_ns)
@@ -776,8 +836,7 @@ static void backends_forget(struct shuntd *s, uint64_t now)
 		if (!f->n)
 			return;
 	}
-	used = used < state->capacity ? used : state->capacity;
-	for (uint32_t i = 0; i < FORGET_SLICE && f->at < used; i++, f->at++) {
+	for (uint32_t i = 0; i < SLICE && f->at < used; i++, f->at++) {
 		uint64_t word = __atomic_load_n(&journal[f->at].word, __ATOMIC_RELAXED);
 
 		f->named[FLOW_WORD_BACKEND(word) % SHUNT_MAX_BACKENDS] = true;
@@ -864,6 +923,7 @@ void backends_run(struct shuntd *s)
 	const char *why;
 
 	ways_judge(s, now);
+	ending_run(s, now);
 	for (size_t i = 0; i < s->n_backends; i++)
 		backend_run_one(s, s->backends[i], &limits, now);
 	for (size_t i = s->n_backends; i--;)

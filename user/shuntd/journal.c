@@ -34,6 +34,9 @@
 #define CLOSED_TOLD_NS (3 * SECOND_NS) /* and one whose client was told: until the last attempt has been made */
 #define ASK_GAP_NS (10 * SECOND_NS)
 #define ASKS 3
+#define LISTEN_NS (3 * SECOND_NS) /* what a stream that goes on is not silent for, as a rule */
+#define LISTEN_PERIODS 2 /* of flows.closed, between two times of listening: look-ups in 5 % of the time, 60 s given */
+#define PRESSED_IDLE_NS (60 * SECOND_NS) /* under pressure: idle, for who is asked whether he lives */
 #define UNTOLD_NS (30 * SECOND_NS) /* told, and nothing heard: kept for so long after the last challenge */
 #define UNPROVEN_PART 64 /* chosen: new and abandoned connections alone are fewer than capacity / so many */
 #define UNCONFIRMED_NS (10 * SECOND_NS) /* under pressure: nothing followed its SYN for so long */
@@ -147,6 +150,8 @@ struct journal {
 	uint32_t used_at_start; /* state.used when this pass began */
 	uint32_t in_use, used_then; /* what the pass before found, and its used_at_start */
 	uint64_t pressure_ns; /* since when the journal fills; 0: it doesn't */
+	bool listening; /* in this pass, to who ended */
+	uint64_t listened_ns; /* the newest such pass began */
 
 	bool has_peer; /* journal_peer() */
 };
@@ -262,8 +267,37 @@ enum sweep {
 	SWEEP_FREE,
 	SWEEP_ASK, /* the first time */
 	SWEEP_ASK_AGAIN,
-	SWEEP_BELIEVE, /* its client answered */
+	SWEEP_LISTEN,
+	SWEEP_BELIEVE, /* its client answered, or was heard */
 };
+
+/*
+ * A flow that a FIN or RST ended. The client may only have nothing more to say and read on, or the segment was forged; and at
+ * an owner that is up and has no detours no other packet of it was looked up since. So before it is given back they are, for
+ * a while (FLOW_ASKED makes it a detour). It isn't asked: that would keep a client's TIME-WAIT up (RFC 9293 3.10.7.4).
+ */
+static enum sweep ended_decide(const struct journal *j, const struct flow *f, uint64_t word, uint64_t now)
+{
+	uint64_t seen_ns = __atomic_load_n(&f->seen_ns, __ATOMIC_RELAXED), age_ns = j->shuntd->config->flows_closed_ns;
+	uint16_t backend = FLOW_WORD_BACKEND(word);
+	uint8_t flags = FLOW_WORD_FLAGS(word);
+	bool was_told = FLOW_CHALLENGES(f->challenged);
+
+	if (flags & FLOW_ASKED && f->challenged && !was_told) {
+		if (flags & FLOW_CONFIRMED)
+			return SWEEP_BELIEVE;
+		return challenge_older_than(f, now, LISTEN_NS) ? SWEEP_FREE : SWEEP_KEEP;
+	}
+	if (FLOW_WORD_STATE(word) == FLOW_CLOSED)
+		age_ns = was_told ? CLOSED_TOLD_NS : CLOSED_NS;
+	if (!older_than(seen_ns, now, age_ns))
+		return SWEEP_KEEP;
+	if (was_told || j->pressure_ns || flags & FLOW_DETOUR ||
+	    BACKEND_WORD_STATE(__atomic_load_n(&j->backends[backend % SHUNT_MAX_BACKENDS].word, __ATOMIC_SEQ_CST)) !=
+		    BACKEND_UP)
+		return SWEEP_FREE;
+	return j->listening ? SWEEP_LISTEN : SWEEP_KEEP;
+}
 
 /* What is to become of an entry whose word is not 0. */
 static enum sweep sweep_decide(const struct journal *j, const struct flow *f, uint64_t word, uint64_t now)
@@ -271,16 +305,18 @@ static enum sweep sweep_decide(const struct journal *j, const struct flow *f, ui
 	uint64_t opened_ns = __atomic_load_n(&f->opened_ns, __ATOMIC_RELAXED);
 	uint64_t seen_ns = __atomic_load_n(&f->seen_ns, __ATOMIC_RELAXED);
 	uint8_t flags = FLOW_WORD_FLAGS(word);
-	const struct config *config = j->shuntd->config;
+	uint64_t idle_ns = j->shuntd->config->flows_idle_ns;
+	enum sweep ended;
 
 	if (!vip_by_id(j->shuntd, f->vip))
 		return SWEEP_FREE; /* the configuration no longer has its VIP, so no packet of it comes here */
 	if (is_peers(j, word))
 		return SWEEP_KEEP;
-	if (FLOW_WORD_STATE(word) == FLOW_CLOSED)
-		return older_than(seen_ns, now, f->challenged ? CLOSED_TOLD_NS : CLOSED_NS) ? SWEEP_FREE : SWEEP_KEEP;
-	if (FLOW_WORD_STATE(word) == FLOW_CLOSING && older_than(seen_ns, now, config->flows_closed_ns))
-		return SWEEP_FREE;
+	if (FLOW_WORD_STATE(word) != FLOW_OPEN) {
+		ended = ended_decide(j, f, word, now);
+		if (ended != SWEEP_KEEP || FLOW_WORD_STATE(word) == FLOW_CLOSED)
+			return ended;
+	}
 	if (flags & FLOW_RESET || !backend_serves(j, FLOW_WORD_BACKEND(word))) {
 		/* A tell has it, or had it: that asks, and asks again. */
 		if (FLOW_CHALLENGES(f->challenged) >= TELL_PASSES && challenge_older_than(f, now, UNTOLD_NS))
@@ -299,7 +335,12 @@ static enum sweep sweep_decide(const struct journal *j, const struct flow *f, ui
 		/* Since VIP_CONFIRM is set any packet would have confirmed it. Before, and at the peer, nobody looked: ask. */
 		return opened_ns > j->pressure_ns && !(flags & FLOW_SYNCED) ? SWEEP_FREE : SWEEP_ASK;
 	}
-	return older_than(seen_ns, now, config->flows_idle_ns) ? SWEEP_ASK : SWEEP_KEEP;
+	/* Anybody can have one packet follow his SYN. Since VIP_CONFIRM is set all are looked up, so that seen_ns is true. */
+	if (j->pressure_ns && idle_ns > PRESSED_IDLE_NS) {
+		idle_ns = PRESSED_IDLE_NS;
+		seen_ns = seen_ns > j->pressure_ns ? seen_ns : j->pressure_ns;
+	}
+	return older_than(seen_ns, now, idle_ns) ? SWEEP_ASK : SWEEP_KEEP;
 }
 
 /* Entries in use now, as far as is known: what the pass before counted, and those taken for the first time since. */
@@ -319,7 +360,7 @@ static void pressure_set(struct journal *j, bool on)
 			     (json_int_t)j->state->capacity));
 }
 
-static void pass_end(struct journal *j)
+static void pass_end(struct journal *j, uint64_t now)
 {
 	j->in_use = j->n_seen;
 	j->used_then = j->used_at_start;
@@ -327,6 +368,9 @@ static void pass_end(struct journal *j)
 	if (j->pressure_ns && journal_in_use(j) < j->state->capacity / 2 &&
 	    j->n_unproven <= j->state->capacity / UNPROVEN_PART)
 		pressure_set(j, false);
+	j->listening = older_than(j->listened_ns, now, LISTEN_PERIODS * j->shuntd->config->flows_closed_ns);
+	if (j->listening)
+		j->listened_ns = now;
 	j->entry = j->n_seen = j->n_unproven = 0;
 	j->used_at_start = entries_used(j);
 }
@@ -339,7 +383,7 @@ static void sweep_slice(struct journal *j, uint64_t now)
 		pressure_set(j, true);
 	for (; j->entry < used && n && frees < FREES_MAX; j->entry++, n--) {
 		struct flow *f = &j->flows[j->entry];
-		uint64_t word = word_load(f);
+		uint64_t word = word_load(f), new = word;
 		uint8_t flags = FLOW_WORD_FLAGS(word);
 		uint16_t owner = FLOW_WORD_OWNER(word);
 
@@ -371,15 +415,22 @@ static void sweep_slice(struct journal *j, uint64_t now)
 			flow_challenge(j, f, FLOW_CHALLENGES(f->challenged) + 1, now);
 			asks++;
 			break;
+		case SWEEP_LISTEN:
+			flags = (flags & (uint8_t)~FLOW_CONFIRMED) | FLOW_ASKED;
+			f->challenged = FLOW_CHALLENGED(0, now);
+			word_swap(j, f, word, word_with(word, owner, flags));
+			break;
 		case SWEEP_BELIEVE:
 			f->challenged = 0;
-			word_swap(j, f, word, word_with(word, owner, flags & (uint8_t)~FLOW_ASKED));
+			if (FLOW_WORD_STATE(word) == FLOW_CLOSED)
+				new = FLOW_WORD(FLOW_WORD_BACKEND(word), owner, FLOW_OPEN, flags);
+			word_swap(j, f, word, word_with(new, owner, flags & (uint8_t)~FLOW_ASKED));
 			break;
 		}
 	}
 	outlet_flush(j->outlet);
 	if (j->entry >= used)
-		pass_end(j);
+		pass_end(j, now);
 }
 
 /* ---- telling ---- */
@@ -476,7 +527,7 @@ static bool tell_flow(struct journal *j, struct tell *t, struct flow *f, uint64_
 
 	if (!tell_concerns(t, word) || !is_told(j, t, f) || (t->backend && f->opened_ns > t->at_ns))
 		return false;
-	if (FLOW_WORD_STATE(word) == FLOW_CLOSED && !f->challenged)
+	if (FLOW_WORD_STATE(word) == FLOW_CLOSED && !FLOW_CHALLENGES(f->challenged))
 		return false; /* it ended by itself */
 	if (t->pass < TELL_PASSES_OURS && is_peers(j, word)) {
 		t->n_left++;
@@ -696,6 +747,8 @@ bool flow_matches(const struct flow_filter *filter, const struct flow *f)
 
 	return FLOW_WORD_STATE(word) != FLOW_FREE && (!filter->state || FLOW_WORD_STATE(word) == filter->state) &&
 	       (!filter->backend || FLOW_WORD_BACKEND(word) == filter->backend) &&
+	       (!filter->heard_ns || FLOW_WORD_STATE(word) == FLOW_OPEN ||
+		!older_than(f->seen_ns, filter->heard_ns, 0)) &&
 	       (!filter->vip || f->vip + 1 == filter->vip) &&
 	       (!filter->client || client_matches(filter, &f->key.client)) &&
 	       (!filter->client_port || f->key.client_port == filter->client_port) &&

@@ -60,6 +60,7 @@ struct flow_filter {
 	uint8_t client_prefix; /* bits of it that count, as written: 0 .. 32 for IPv4, 0 .. 128 for IPv6 */
 	__be16 client_port; /* 0: any */
 	uint8_t state; /* enum flow_state; 0: all but FLOW_FREE */
+	uint64_t heard_ns; /* CLOCK_MONOTONIC: of those that close only who was heard since; 0: all */
 	int detour; /* 1: those with FLOW_DETOUR only; -1: others only; 0: both */
 	bool ours; /* of journal_reset() alone: not those that the peer answers for */
 };

@@ -93,6 +93,7 @@ void names_backend_read(const struct backend_name *name, struct backend_run *b)
 	b->n_cut = name->n_cut;
 	b->draining = name->draining;
 	b->drained = name->drained;
+	b->ending = !name->drained;
 }
 
 void names_backend_forget(struct shuntd *s, uint32_t id)

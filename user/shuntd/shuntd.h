@@ -69,6 +69,7 @@ struct backend_run {
 	enum verdict draining; /* _DRAINED, _ASKED, _LOADING or _REMOVED: why it gets no new flow; _NONE: it does */
 	uint64_t drain_since_ns; /* CLOCK_MONOTONIC */
 	uint64_t drain_deadline_ns; /* CLOCK_MONOTONIC; 0: none */
+	bool ending; /* not known yet whether flows go on whose clients have sent a FIN */
 	bool drained; /* its end is in the ledger: no live flow, or cut at the deadline */
 	uint64_t n_cut; /* flows that were reset at the deadline */
 	bool gone; /* removed and drained: neither shown nor asked; its id is not free yet */
@@ -115,6 +116,14 @@ struct forgetting {
 	bool named[SHUNT_MAX_BACKENDS]; /* by id: no candidate, or an entry names it */
 };
 
+/* The search for flows of draining backends that go on though a FIN or RST was seen: backends.c. */
+struct ending {
+	uint32_t n; /* backends of the round that is under way; 0: none is */
+	uint32_t at; /* next entry of the journal */
+	uint64_t next_ns; /* CLOCK_MONOTONIC: no round before */
+	bool asked[SHUNT_MAX_BACKENDS], heard[SHUNT_MAX_BACKENDS]; /* by id */
+};
+
 struct shuntd {
 	const char *config_path;
 	struct config *config; /* the newest that was applied */
@@ -147,6 +156,7 @@ struct shuntd {
 	struct vip_run *vip_ids[SHUNT_MAX_VIPS];
 	uint32_t next_vip_id; /* where the search for a free one begins: flows outlive their VIP in the journal */
 	struct forgetting forgetting;
+	struct ending endings;
 	uint64_t checks_again_ns; /* to try those again that couldn't be opened; 0: there are none */
 	/* reload.c */
 	bool reloading; /* a reload, or another weight, was begun and has flows to lead over yet */
