@@ -182,6 +182,26 @@ def test_engine_whose_health_fails_gets_no_new_flow_but_is_never_dead(scene, hea
     assert not scene.cluster.events(begun_ns, name="gpu1", what="down")
 
 
+def cpu_s(process):
+    """Seconds of processor time that it took."""
+    fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_engine_that_dies_while_its_health_is_asked_leaves_the_agent_at_rest(scene):
+    begun_ns, victim = scene.begin(HEALTH.replace("100ms", "30s"))
+    victim.do("health hang")
+    victim.do("asked")
+    victim.kill()
+    scene.down(begun_ns)
+    dead_ns, before_s = time.monotonic_ns(), cpu_s(scene.agent)
+    wait_for(lambda: time.monotonic_ns() > dead_ns + 2_000_000_000, "some turns")
+    assert cpu_s(scene.agent) - before_s < 0.5
+    victim.end()
+    scene.victim()
+    scene.cluster.wait_states()
+
+
 @pytest.mark.parametrize("health", ["204", "megabytes", "429"])
 def test_engine_whose_health_is_odd_but_good_serves(scene, health):
     begun_ns, victim = scene.begin(HEALTH)

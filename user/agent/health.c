@@ -76,6 +76,11 @@ static void ask_end(struct health *h)
 	h->asking = false;
 }
 
+void health_rest(struct health *h)
+{
+	ask_end(h);
+}
+
 void health_close(struct health *h)
 {
 	if (!h)

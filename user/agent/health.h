@@ -28,6 +28,9 @@ void health_restart(struct health *h, uint64_t now_ns);
 /* The engine that an earlier agent knew: as it was then, until `rise` or `fall` answers say otherwise. */
 void health_resume(struct health *h, bool ready, bool full, uint64_t now_ns);
 
+/* Nobody is there to ask: give up a question that is open. To be asked again after one of the two above. */
+void health_rest(struct health *h);
+
 /* poll(2) that also returns when an answer moves on. */
 int health_poll(struct health *h, struct pollfd *fds, nfds_t n, int timeout_ms);
 

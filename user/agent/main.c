@@ -230,8 +230,10 @@ static void health_follow(struct agent *a, uint64_t now_ns)
 {
 	bool was_ready = health_is_ready(a->health);
 
-	if (!engine_is_there(a))
+	if (!engine_is_there(a)) {
+		health_rest(a->health);
 		return;
+	}
 	health_run(a->health, now_ns);
 	a->word->engine = health_is_ready(a->health) ? ENGINE_SERVING : ENGINE_LOADING;
 	a->word->flags = health_is_full(a->health) ? PROBE_FULL : 0;
