@@ -4,8 +4,9 @@
  * out-of-memory killer's choice of a watched process ends the engine's life in the map `agent`, and the reflector's next
  * answer says so. A crash is known before the process's memory is torn down, which takes half a second for each few GB.
  *
- * Decides whether an end is the engine's; shunt-agent says which processes it has, and begins the next life. An object of
- * its own: it needs the kernel's types (BTF), the reflector doesn't.
+ * Decides whether an end is the engine's; shunt-agent says which processes it has, and begins the next life. Of several
+ * main processes one may leave: it is asked to stop, or ends in good order, and the others go on. An object of its own: it
+ * needs the kernel's types (BTF), the reflector doesn't.
  *
  * sched_process_exit precedes the end of the memory only since Linux 6.16; before, only exit() by the last thread is seen
  * late, since signals, and exit_group() by one thread of several, are seen by signal_deliver.
@@ -108,20 +109,61 @@ static __always_inline int is_crash(const struct watched *w, __u32 cause, __u64 
 	return ENGINE_CAUSE_END(cause) != ENGINE_KILLED || !((SIGNALS_MILD >> (ENGINE_CAUSE_DETAIL(cause) & 63)) & 1);
 }
 
+struct bpf_map;
+struct search {
+	__u64 life;
+	__u32 found;
+};
+
+static long main_find(struct bpf_map *map, const __u32 *tgid, const struct watched *w, struct search *s)
+{
+	if (w->life != s->life || (w->flags & (WATCHED_MAIN | WATCHED_LEAVING)) != WATCHED_MAIN)
+		return 0;
+	s->found = 1;
+	return 1;
+}
+
+/* Whether the engine has a main process that doesn't leave. */
+static __always_inline int others_go_on(__u64 life)
+{
+	struct search s = { .life = life };
+
+	bpf_for_each_map_elem(&agent_watched, main_find, &s, 0);
+	return s.found;
+}
+
+/* Marked before it looks: of two that leave at once, one finds nobody else. */
+static __always_inline int main_leaves(struct watched *w)
+{
+	__sync_fetch_and_or(&w->flags, WATCHED_LEAVING);
+	return others_go_on(w->life);
+}
+
+/* The worker's main process has left, or does, and with it its workers. */
+static __always_inline int worker_leaves(const struct watched *w)
+{
+	__u32 tgid = w->main;
+	const struct watched *main = bpf_map_lookup_elem(&agent_watched, &tgid);
+
+	return (!main || (main->flags & (WATCHED_MAIN | WATCHED_LEAVING)) != WATCHED_MAIN) && others_go_on(w->life);
+}
+
 /* A watched process ends. */
-static __always_inline void watched_end(const struct watched *w, __u32 tgid, __u32 cause)
+static __always_inline void watched_end(struct watched *w, __u32 tgid, __u32 cause)
 {
 	struct agent_word *word = word_find();
 	__u64 now = bpf_ktime_get_ns(), life = w->life;
 
 	if (!word)
 		return;
-	if (is_planned(cause) || word->stopping == ENGINE_LIFE_NUMBER(life))
+	if (is_planned(cause) || w->flags & WATCHED_LEAVING || word->stopping == ENGINE_LIFE_NUMBER(life))
 		cause |= ENGINE_CAUSE_PLANNED;
 	if (!(w->flags & WATCHED_MAIN)) {
-		if (!is_crash(w, cause & ~ENGINE_CAUSE_PLANNED, now))
+		if (!is_crash(w, cause & ~ENGINE_CAUSE_PLANNED, now) || worker_leaves(w))
 			return;
 		cause |= ENGINE_CAUSE_WORKER;
+	} else if (cause & ENGINE_CAUSE_PLANNED && main_leaves(w)) {
+		return;
 	}
 	if (__sync_val_compare_and_swap(&word->life, life, life | cause) != life)
 		return;
@@ -160,7 +202,8 @@ int watch_signal(struct bpf_raw_tracepoint_args *ctx)
 	handler = BPF_CORE_READ(action, sa.sa_handler);
 	if (handler) { /* not SIG_DFL */
 		word = word_find();
-		if (word && handler != (void *)1 && w->flags & WATCHED_MAIN && (SIGNALS_STOPPING >> number) & 1)
+		if (word && handler != (void *)1 && w->flags & WATCHED_MAIN && (SIGNALS_STOPPING >> number) & 1 &&
+		    !main_leaves(w))
 			word->stopping = ENGINE_LIFE_NUMBER(w->life);
 		return 0;
 	}
@@ -202,6 +245,7 @@ int watch_fork(struct bpf_raw_tracepoint_args *ctx)
 	if (!w || !(w->flags & WATCHED_FOLLOW) || child == tgid)
 		return 0;
 	worker.life = w->life;
+	worker.main = w->main;
 	bpf_map_update_elem(&agent_watched, &child, &worker, BPF_ANY);
 	return 0;
 }

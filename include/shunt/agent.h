@@ -36,7 +36,7 @@ struct agent_word {
 	__u64 life; /* ENGINE_LIFE() */
 	__u64 ended_ns; /* CLOCK_MONOTONIC of its end, written after `life`; 0: it lives */
 	__u32 ended_tgid; /* the process whose end it was, written with it */
-	__u32 stopping; /* number of the engine whose main process caught SIGTERM or SIGINT: it ends what it has to, and goes */
+	__u32 stopping; /* number of the engine whose main processes caught SIGTERM or SIGINT: it ends what it has to, and goes */
 	__u64 beat_limit_ns; /* a beat older than this is a stall; 0: beats are not looked at */
 	__u32 in_flight; /* requests running */
 	__u32 queued; /* requests waiting */
@@ -66,14 +66,15 @@ struct agent_mac {
 SHUNT_ASSERT_SIZE(struct agent_mac, 8);
 
 /* map `agent_watched`: HASH, process (tgid in the first pid namespace) -> what it is to the engine. */
-#define WATCHED_MAIN 1U /* its end, however, is the engine's; else only a crash is */
+#define WATCHED_MAIN 1U /* its end is the engine's, unless others go on and it was no crash; else only a crash is */
 #define WATCHED_FOLLOW 2U /* its children are workers of the engine */
+#define WATCHED_LEAVING 4U /* a main process that was asked to stop or ended well: the others are the engine */
 
 struct watched {
 	__u64 life; /* ENGINE_LIFE(number, 0) of the engine that it belongs to */
 	__u64 born_ns; /* CLOCK_MONOTONIC */
 	__u32 flags; /* WATCHED_* */
-	__u32 zero;
+	__u32 main; /* the main process that it descends from, or is */
 };
 SHUNT_ASSERT_SIZE(struct watched, 24);
 

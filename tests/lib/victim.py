@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """A stub of an inference engine that is there to come to harm: it listens, has a worker, beats, and does what stdin says.
 
-  victim.py PORT [resident=BYTES] [beat=SOCKET] [worker]
+  victim.py PORT [resident=BYTES] [beat=SOCKET] [worker] [beside]
 
-Prints "ready WORKER", its worker's process or 0, when it listens and can beat. A line on stdin, each answered with a line of its own:
+Prints "ready WORKER", its worker's process or 0, when it listens and can beat. Victims that are all `beside` share the port.
+A line on stdin, each answered with a line of its own:
   exit N | segv (answered "at NS", CLOCK_MONOTONIC, just before) | close (the listener) | listen | health STATUS, or hang, garbage, megabytes, slow (of its GET answers)
   full STATUS (the same of GET /slots)
   exec (another program, which holds the listener) | eat BYTES (of memory) | worker (one more: answered "done WORKER") | reap (wait for one to end) | fork (a child that holds the listener for a minute at the most)
@@ -39,12 +40,12 @@ def worker():
 class Victim:
     health = full = "200"
 
-    def __init__(self, port):
-        self.port = port
+    def __init__(self, port, beside):
+        self.port, self.beside = port, beside
         self.asked = threading.Event()
 
     def listen(self):
-        self.socket = socket.create_server(("::", self.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096)
+        self.socket = socket.create_server(("::", self.port), family=socket.AF_INET6, dualstack_ipv6=True, reuse_port=self.beside, backlog=4096)
         threading.Thread(target=self.serve, args=(self.socket,), daemon=True).start()
 
     def close(self):
@@ -88,8 +89,8 @@ def beat_for_ever(beat):
 
 
 def main(port, *options):
-    victim = Victim(int(port))
     options = dict(o.partition("=")[::2] for o in options)
+    victim = Victim(int(port), "beside" in options)
     ballast = b"x" * int(options.get("resident", 0))
     child = worker() if "worker" in options else 0
     if "beat" in options:

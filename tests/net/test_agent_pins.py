@@ -15,7 +15,7 @@ import pytest
 
 from cluster import Cluster, VIP4, VIP6
 from conftest import BUILD
-from test_engine import HEALTH, PORT, Scene
+from test_engine import HEALTH, PORT, Scene, begin_beside, unmoved, wait_closed
 from topology import run, stop, wait_for
 
 ENGINE = f"{{listen: {PORT}, worker_age: 0s}}"
@@ -176,6 +176,24 @@ def test_engine_that_was_asked_to_stop_goes_on_draining(scene):
     assert scene.said() == "draining"
     victim.say("exit 0")
     assert scene.down(begun_ns)["planned"]
+
+
+@pytest.mark.parametrize("lingers", [False, True], ids=["ends meanwhile", "ends later"])
+def test_engine_that_hands_its_port_over_while_the_agent_is_dead_leaves_the_host_serving(scene, lingers):
+    begun_ns, first, second = begin_beside(scene)
+    scene.agent_kill()
+    if lingers:
+        first.do("linger")
+    first.kill(signal.SIGTERM)
+    wait_closed(scene, first) if lingers else first.process.wait()
+    assert unmoved(scene, begun_ns)
+    scene.agent_succeed()
+    if lingers:
+        first.say("exit 3")
+        first.process.wait()
+    assert unmoved(scene, begun_ns)
+    second.kill()
+    assert scene.down(begun_ns)["cause"] == "killed by signal 9"
 
 
 def test_stalled_engine_is_still_stalled_and_beats_into_the_same_memory(scene):

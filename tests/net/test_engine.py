@@ -336,6 +336,82 @@ def test_worker_that_may_end_leaves_the_engine_serving(scene, engine, number):
     assert scene.said() == "serving" and scene.cluster.states()["gpu1"] == "up"
 
 
+# ---- who takes over the port ----
+
+def begin_beside(scene, *options):
+    """Two engines that listen on the port, and the time when both did."""
+    _, first = scene.begin(f"{{listen: {PORT}, worker_age: 0s}}", "beside", *options)
+    second = scene.victim("beside", "worker")
+    wait_for(lambda: f"process {second.process.pid} listens too" in scene.log(), "the agent to know both")
+    return time.monotonic_ns(), first, second
+
+
+def wait_closed(scene, victim):
+    wait_for(lambda: f"pid={victim.process.pid}," not in scene.cluster.backends[0].run("ss", "-Hltnp"), "the listener to be closed")
+
+
+def unmoved(scene, since_ns):
+    """gpu1 serves, and did all the time."""
+    scene.asked_anew()
+    fallen = [e for e in scene.cluster.events(since_ns, object="backend", name="gpu1") if e["what"] in ("down", "draining")]
+    return scene.said() == "serving" and not fallen
+
+
+@pytest.mark.parametrize("end", ["at once", "by the signal", "late", "by force"])
+def test_engine_that_hands_its_port_over_and_ends_in_good_order_leaves_the_host_serving(scene, end):
+    begun_ns, first, second = begin_beside(scene, "worker")
+    if end != "by the signal":
+        first.do("catch" if end == "at once" else "linger")
+    first.kill(signal.SIGTERM)
+    if end in ("late", "by force"):
+        wait_closed(scene, first)
+        assert unmoved(scene, begun_ns)
+        os.kill(first.worker, signal.SIGKILL)
+        first.say("exit 3") if end == "late" else first.kill()
+    first.process.wait()
+    wait_for(lambda: f"process {second.process.pid} goes on" in scene.log(), "the agent to notice")
+    assert unmoved(scene, begun_ns)
+    os.kill(second.worker, signal.SIGKILL)
+    assert scene.down(begun_ns)["cause"] == "a worker was killed by signal 9"
+
+
+@pytest.mark.parametrize("crashes", [0, 1])
+def test_crash_of_either_engine_on_the_port_is_death(scene, crashes):
+    begun_ns, *victims = begin_beside(scene)
+    victims[crashes].kill()
+    evidence = scene.down(begun_ns)
+    assert (evidence["cause"], evidence["planned"]) == ("killed by signal 9", False)
+    victims[crashes].end()
+    scene.asked_anew(20)
+    assert scene.said() == "dead"
+
+
+def test_engines_on_the_port_that_are_all_asked_to_stop_drain(scene):
+    begun_ns, first, second = begin_beside(scene)
+    for victim in (first, second):
+        assert unmoved(scene, begun_ns)
+        victim.do("linger")
+        victim.kill(signal.SIGTERM)
+    scene.cluster.wait_states(gpu1="draining")
+    first.say("exit 0")
+    assert scene.down(begun_ns)["planned"]
+
+
+def test_engine_that_begins_to_listen_after_the_one_before_was_asked_to_stop_serves(scene):
+    begun_ns, first = scene.begin(HEALTH, "beside")
+    first.do("linger")
+    first.kill(signal.SIGTERM)
+    scene.cluster.wait_states(gpu1="draining")
+    second = scene.victim("beside")
+    scene.cluster.wait_states()
+    began_ns = time.monotonic_ns()
+    first.say("exit 0")
+    first.process.wait()
+    assert unmoved(scene, began_ns)
+    second.kill()
+    scene.down(begun_ns)
+
+
 # ---- who may beat ----
 
 BEATER = "import sys; sys.path.insert(0, sys.argv[1]); from beat import Beat; b = Beat(sys.argv[2]); b(); print(open('/proc/self/status').read())"

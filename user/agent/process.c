@@ -107,16 +107,16 @@ static const struct process *by_pid(const struct process *list, size_t n, pid_t 
 	return NULL;
 }
 
-bool process_descends(const struct process *list, size_t n, const struct process *p, const struct process *from,
-		      size_t n_from)
+const struct process *process_ancestor(const struct process *list, size_t n, const struct process *p,
+				       const struct process *from, size_t n_from)
 {
 	for (int depth = 0; p && depth < ANCESTORS_MAX; depth++) {
 		p = by_pid(list, n, p->parent);
 		for (size_t i = 0; p && i < n_from; i++)
 			if (process_is(p, &from[i]))
-				return true;
+				return &from[i];
 	}
-	return false;
+	return NULL;
 }
 
 /* ---- sockets ---- */

@@ -24,9 +24,9 @@ uint64_t process_born_ns(const struct process *p); /* CLOCK_MONOTONIC */
 /* All that are there, for the caller to free; *n of them. NULL: no memory, or no /proc. */
 struct process *processes_read(size_t *n);
 
-/* Whether one descends from another of the first n, as they are listed. */
-bool process_descends(const struct process *list, size_t n, const struct process *p, const struct process *from,
-		      size_t n_from);
+/* The nearest of `from` that one descends from, as they are listed. NULL: from none. */
+const struct process *process_ancestor(const struct process *list, size_t n, const struct process *p,
+				       const struct process *from, size_t n_from);
 
 /* Inodes of the TCP sockets that listen on a port in this network namespace, at most max, sorted. How many, or -errno. */
 int listeners_find(uint16_t port, uint32_t *inodes, size_t max);

@@ -85,7 +85,7 @@ static size_t mains_by_port(struct watch *w, struct process *mains)
 		if (all[i].pid != 1 && all[i].pid != getpid() && process_holds(all[i].pid, w->inodes, w->n_inodes))
 			holders[n++] = all[i];
 	for (size_t i = 0; i < n && n_mains < MAINS_MAX; i++)
-		if (!process_descends(all, n_all, &holders[i], holders, n))
+		if (!process_ancestor(all, n_all, &holders[i], holders, n))
 			mains[n_mains++] = holders[i];
 out:
 	free(all);
@@ -217,16 +217,20 @@ static bool was_main(const struct watch *w, const struct process *p)
 
 /* ---- how it begins ---- */
 
-static void watched_put(struct watch *w, const struct process *p, uint64_t l, uint32_t flags)
+/* A main process, or a worker of it. */
+static void watched_put(struct watch *w, const struct process *p, const struct process *main, uint64_t l)
 {
-	struct watched watched = { .life = l, .born_ns = process_born_ns(p), .flags = flags }, known;
+	struct watched watched = { .life = l, .born_ns = process_born_ns(p), .main = (uint32_t)main->pid }, known;
 	uint32_t tgid = (uint32_t)p->pid;
 	int fd = bpf_map__fd(w->skel->maps.agent_watched);
 
+	if (tgid == watched.main)
+		watched.flags |= WATCHED_MAIN;
 	if (!w->o.config->only_main)
 		watched.flags |= WATCHED_FOLLOW;
 	/* One that was born meanwhile is there by its parent, with its true birth. */
-	if (flags & WATCHED_MAIN || bpf_map_lookup_elem(fd, &tgid, &known) || known.life != l)
+	if (watched.flags & WATCHED_MAIN || bpf_map_lookup_elem(fd, &tgid, &known) || known.life != l ||
+	    (known.main != watched.main && !(known.flags & WATCHED_MAIN)))
 		bpf_map_update_elem(fd, &tgid, &watched, BPF_ANY);
 }
 
@@ -235,11 +239,23 @@ static void workers_put(struct watch *w, const struct process *mains, size_t n_m
 {
 	size_t n;
 	struct process *all = processes_read(&n);
+	const struct process *main;
 
-	for (size_t i = 0; all && i < n; i++)
-		if (!all[i].ending && process_descends(all, n, &all[i], mains, n_mains))
-			watched_put(w, &all[i], l, 0);
+	for (size_t i = 0; all && i < n; i++) {
+		main = process_ancestor(all, n, &all[i], mains, n_mains);
+		if (main && !all[i].ending)
+			watched_put(w, &all[i], main, l);
+	}
 	free(all);
+}
+
+static void mains_put(struct watch *w, const struct process *mains, size_t n, uint64_t l)
+{
+	for (size_t i = 0; w->skel && i < n; i++)
+		watched_put(w, &mains[i], &mains[i], l);
+	/* Twice: a child of a child that was born while the list was read may be missing from it. */
+	for (int i = 0; w->skel && !w->o.config->only_main && i < 2; i++)
+		workers_put(w, mains, n, l);
 }
 
 static void engine_begin(struct watch *w, const struct process *mains, size_t n)
@@ -258,11 +274,7 @@ static void engine_begin(struct watch *w, const struct process *mains, size_t n)
 		__atomic_store_n(w->o.beat, 0, __ATOMIC_RELAXED); /* that was another's */
 	else if (word->stopping && word->stopping == before)
 		word->stopping = ENGINE_LIFE_NUMBER(l);
-	for (size_t i = 0; w->skel && i < n; i++)
-		watched_put(w, &mains[i], l, WATCHED_MAIN);
-	/* Twice: a child of a child that was born while the list was read may be missing from it. */
-	for (int i = 0; w->skel && !w->o.config->only_main && i < 2; i++)
-		workers_put(w, mains, n, l);
+	mains_put(w, mains, n, l);
 	memmove(w->mains, mains, n * sizeof(*mains));
 	w->n_mains = n;
 	w->missed_ns = 0;
@@ -296,22 +308,49 @@ static bool engine_search(struct watch *w, uint64_t l)
 
 /* ---- how it is ---- */
 
-/* Others listen than before: who is new among them is a main process too. */
-static void mains_join(struct watch *w, uint64_t l)
+static void main_join(struct watch *w, const struct process *main, uint64_t l)
 {
-	struct process mains[MAINS_MAX];
-	size_t n = mains_find(w, mains);
+	uint32_t tgid = (uint32_t)main->pid;
 
-	for (size_t i = 0; i < n && w->n_mains < MAINS_MAX; i++) {
-		if (mains[i].ending || was_main(w, &mains[i]))
-			continue;
-		w->mains[w->n_mains++] = mains[i];
-		if (w->skel)
-			watched_put(w, &mains[i], l, WATCHED_MAIN);
+	if (w->n_mains == MAINS_MAX)
+		return;
+	mains_put(w, main, 1, l);
+	if (mains_live(main, 1)) {
+		w->mains[w->n_mains++] = *main;
+		fprintf(stderr, "shunt-agent: engine: process %d listens too\n", main->pid);
+	} else if (w->skel) { /* nobody sees it end any more */
+		bpf_map_delete_elem(bpf_map__fd(w->skel->maps.agent_watched), &tgid);
 	}
 }
 
-static void listeners_look(struct watch *w, uint64_t l)
+/*
+ * Others listen than before: who is new among them is a main process too. But if the engine was asked to stop, it is the
+ * next engine, unless it is one of its workers. True: an engine began.
+ */
+static bool mains_join(struct watch *w, uint64_t l)
+{
+	bool stopping = w->o.word->stopping == ENGINE_LIFE_NUMBER(l);
+	struct process mains[MAINS_MAX], *all = NULL;
+	size_t n_all, n_next = 0, n = mains_find(w, mains);
+
+	if (stopping)
+		all = processes_read(&n_all);
+	for (size_t i = 0; i < n; i++) {
+		if (mains[i].ending || was_main(w, &mains[i]))
+			continue;
+		if (all && !process_ancestor(all, n_all, &mains[i], w->mains, w->n_mains))
+			mains[n_next++] = mains[i];
+		else
+			main_join(w, &mains[i], l);
+	}
+	free(all);
+	if (n_next)
+		engine_begin(w, mains, n_next);
+	return n_next;
+}
+
+/* True: an engine began. */
+static bool listeners_look(struct watch *w, uint64_t l)
 {
 	uint32_t inodes[INODES_MAX];
 	int n = listeners_find(w->o.config->port, inodes, INODES_MAX);
@@ -319,7 +358,7 @@ static void listeners_look(struct watch *w, uint64_t l)
 	bool changed;
 
 	if (n < 0)
-		return; /* no memory: ask again */
+		return false; /* no memory: ask again */
 	changed = (size_t)n != w->n_inodes || memcmp(inodes, w->inodes, (size_t)n * sizeof(*inodes));
 	if (n)
 		w->missed_ns = 0;
@@ -329,12 +368,50 @@ static void listeners_look(struct watch *w, uint64_t l)
 		/* One that was asked to stop accepts nothing more, and serves to the end what it has. */
 		if (now - w->missed_ns >= MISSED_NS && w->o.word->stopping != ENGINE_LIFE_NUMBER(l))
 			engine_end(w, l, ENGINE_NOT_LISTENING);
-		return;
+		return false;
 	}
 	memcpy(w->inodes, inodes, (size_t)n * sizeof(*inodes));
 	w->n_inodes = (size_t)n;
-	if (is_alive(l) && changed)
-		mains_join(w, l);
+	return is_alive(l) && changed && mains_join(w, l);
+}
+
+static bool watched_is_main(const struct watch *w, const struct process *p, uint64_t l)
+{
+	uint32_t tgid = (uint32_t)p->pid;
+	struct watched watched;
+
+	return !bpf_map_lookup_elem(bpf_map__fd(w->skel->maps.agent_watched), &tgid, &watched) && watched.life == l &&
+	       watched.flags & WATCHED_MAIN;
+}
+
+/*
+ * Whether the engine that the programs didn't see end is no more. A main process whose end they did see has left it to the
+ * others; one that is on its way out will be seen.
+ */
+static bool mains_vanished(struct watch *w, uint64_t l)
+{
+	struct process rest[MAINS_MAX], p;
+	size_t n = 0;
+	bool gone;
+
+	if (!w->skel || w->n_mains < 2)
+		return !mains_live(w->mains, w->n_mains);
+	for (size_t i = 0; i < w->n_mains; i++) {
+		gone = process_read(&p, w->mains[i].pid) || !process_is(&p, &w->mains[i]);
+		if ((gone || p.ending) && !watched_is_main(w, &w->mains[i], l))
+			continue;
+		if (gone)
+			return true;
+		rest[n++] = w->mains[i];
+	}
+	if (!n || life(w) != l)
+		return true;
+	if (n < w->n_mains)
+		fprintf(stderr, "shunt-agent: engine: a process ended in good order, process %d goes on\n",
+			rest[0].pid);
+	memcpy(w->mains, rest, n * sizeof(*rest));
+	w->n_mains = n;
+	return false;
 }
 
 static void engine_tell(struct watch *w, uint64_t l)
@@ -424,8 +501,9 @@ enum watch_news watch_run(struct watch *w)
 	bool began = false, sought = w->seeking;
 
 	if (w->o.config->by == ENGINE_BY_PORT)
-		listeners_look(w, l);
-	if (is_alive(l) && !mains_live(w->mains, w->n_mains))
+		began = listeners_look(w, l);
+	l = life(w);
+	if (is_alive(l) && mains_vanished(w, l))
 		engine_end(w, l, ENGINE_VANISHED); /* unless the programs saw how */
 	l = life(w);
 	if (!is_alive(l)) {

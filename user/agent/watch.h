@@ -5,8 +5,9 @@
  *
  * The engine's main processes: of those that hold the listening socket the ones that descend from no other that does; the
  * oldest of the cgroup; the one of the pid file. Its workers: all that descend from a main process. The end of a main
- * process is the engine's. So is the crash of a worker; then the engine is dead until another main process comes. A main
- * process that catches SIGTERM or SIGINT drains: its host gets no new connections while it ends those that it has.
+ * process is the engine's, unless it left in good order to others that go on. So is the crash of a worker; then the engine is
+ * dead until another main process comes. An engine whose main processes all caught SIGTERM or SIGINT drains: its host gets no
+ * new connections while it ends those that it has.
  */
 #ifndef AGENT_WATCH_H
 #define AGENT_WATCH_H
