@@ -481,6 +481,30 @@ def test_engine_is_found_by_its_pid_file(scene):
         victim.end()
 
 
+@pytest.mark.parametrize("lingers", [False, True], ids=["of somebody else", "of the one before"])
+def test_engine_is_who_its_pid_file_names_in_the_end(scene, lingers):
+    """What it named at first lives on: it had that number by chance, or ends its connections."""
+    first = scene.victim("beside")
+    path = scene.cluster.write("engine.pid", f"{first.process.pid}\n")
+    scene.agent_start(f"{{pid_file: {path}}}")
+    scene.start_shuntd(scene.cluster.config(interval="1ms", hold=HOLD))
+    assert scene.said() == "serving"
+    if lingers:
+        first.do("linger")
+        first.kill(signal.SIGTERM)
+        scene.cluster.wait_states(gpu1="draining")
+    second = scene.victim("beside")
+    path.write_text(f"{second.process.pid}\n")
+    wait_for(lambda: f"process {second.process.pid} found" in scene.log(), "the agent to follow")
+    scene.cluster.wait_states()
+    first.end()
+    scene.asked_anew()
+    assert scene.said() == "serving"
+    begun_ns = time.monotonic_ns()
+    second.kill()
+    assert scene.down(begun_ns)["cause"] == "killed by signal 9"
+
+
 def test_pid_file_of_a_process_that_is_gone_or_dies_at_once_is_waited_with(scene):
     """Numbers that vanish while they are looked at, some of them used again: never a serving engine, never an agent that ends."""
     path = scene.cluster.write("engine.pid", "0\n")

@@ -44,7 +44,7 @@ struct watch {
 	uint64_t next_search_ns;
 	uint64_t told; /* life that was last said on stderr */
 	bool absence_told;
-	struct stat pid_file; /* as it was when the newest engine was found by it */
+	struct stat pid_file; /* as it was when a process was last found by it */
 	unsigned seeking; /* turns left to find the engine that an earlier agent knew */
 	bool same; /* the newest engine is one that was known before */
 };
@@ -149,6 +149,12 @@ static void cgroup_oldest(const char *path, uint64_t since_ns, struct process *o
 		closedir(d);
 }
 
+static bool pid_file_is(const struct watch *w, const struct stat *st)
+{
+	return st->st_ino == w->pid_file.st_ino && st->st_size == w->pid_file.st_size &&
+	       !memcmp(&st->st_mtim, &w->pid_file.st_mtim, sizeof(st->st_mtim));
+}
+
 /* A file that still names a process that ended names nobody, whoever has that number now. */
 static size_t main_by_pid_file(struct watch *w, struct process *main)
 {
@@ -161,8 +167,7 @@ static size_t main_by_pid_file(struct watch *w, struct process *main)
 		pid = 0;
 	if (f)
 		fclose(f);
-	stale = w->n_mains && pid == w->mains[0].pid && st.st_ino == w->pid_file.st_ino &&
-		!memcmp(&st.st_mtim, &w->pid_file.st_mtim, sizeof(st.st_mtim));
+	stale = w->n_mains && pid == w->mains[0].pid && pid_file_is(w, &st);
 	if (stale || pid <= 1 || process_read(main, pid))
 		return 0;
 	w->pid_file = st;
@@ -375,6 +380,19 @@ static bool listeners_look(struct watch *w, uint64_t l)
 	return is_alive(l) && changed && mains_join(w, l);
 }
 
+/* The engine lives, but its file may name another by now: it was an old file, or it has a successor. True: that began. */
+static bool pid_file_look(struct watch *w)
+{
+	struct process main;
+	struct stat st;
+
+	if (stat(w->o.config->pid_file, &st) || pid_file_is(w, &st) || !main_by_pid_file(w, &main) || main.ending ||
+	    was_main(w, &main))
+		return false;
+	engine_begin(w, &main, 1);
+	return true;
+}
+
 static bool watched_is_main(const struct watch *w, const struct process *p, uint64_t l)
 {
 	uint32_t tgid = (uint32_t)p->pid;
@@ -502,6 +520,8 @@ enum watch_news watch_run(struct watch *w)
 
 	if (w->o.config->by == ENGINE_BY_PORT)
 		began = listeners_look(w, l);
+	else if (w->o.config->by == ENGINE_BY_PID_FILE && is_alive(l))
+		began = pid_file_look(w);
 	l = life(w);
 	if (is_alive(l) && mains_vanished(w, l))
 		engine_end(w, l, ENGINE_VANISHED); /* unless the programs saw how */
