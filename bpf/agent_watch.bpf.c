@@ -241,9 +241,14 @@ int watch_fork(struct bpf_raw_tracepoint_args *ctx)
 	__u32 tgid = current_tgid(), child = BPF_CORE_READ((struct task_struct *)ctx->args[1], tgid);
 	struct watched *w, worker = { .born_ns = bpf_ktime_get_ns(), .flags = WATCHED_FOLLOW };
 
-	w = bpf_map_lookup_elem(&agent_watched, &tgid);
-	if (!w || !(w->flags & WATCHED_FOLLOW) || child == tgid)
+	if (child == tgid)
 		return 0;
+	w = bpf_map_lookup_elem(&agent_watched, &tgid);
+	if (!w || !(w->flags & WATCHED_FOLLOW)) {
+		/* Who had its number before may have ended unseen, while shunt-agent told of it. */
+		bpf_map_delete_elem(&agent_watched, &child);
+		return 0;
+	}
 	worker.life = w->life;
 	worker.main = w->main;
 	bpf_map_update_elem(&agent_watched, &child, &worker, BPF_ANY);

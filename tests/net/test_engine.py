@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """Every way an engine can fail, with real processes: what its kernel and its agent say of it, and what the balancer does."""
+import json
 import os
 import pathlib
 import re
@@ -11,7 +12,7 @@ import pytest
 
 from cluster import PYTHON, Cluster, Victim
 from conftest import BUILD, ROOT
-from topology import stop, wait_for
+from topology import run, stop, wait_for
 
 PORT = 8000
 HOLD = "100ms"
@@ -617,11 +618,11 @@ def test_unknown_cgroup_is_loading_and_is_named(scene):
     assert scene.log().count("engine: no process in /sys/fs/cgroup/shunt-nobody yet\n") == 1
 
 
-def process_numbered(pid):
-    """An unrelated process that has this number, which nobody has."""
+def process_numbered(pid, *argv):
+    """An unrelated process that has this number, which nobody has: `sleep`, if no other is said."""
     for _ in range(200):
         pathlib.Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
-        process = subprocess.Popen(["sleep", "60"])
+        process = subprocess.Popen(argv or ["sleep", "60"])
         if process.pid == pid:
             return process
         process.kill()
@@ -656,6 +657,20 @@ def test_process_with_the_number_of_a_dead_one_is_nobody(scene, by):
         other.wait()
     path.write_text(f"{scene.victim().process.pid}\n")
     scene.cluster.wait_states()
+
+
+def test_process_with_the_number_of_one_that_ended_unseen_is_nobody(scene):
+    """The agent lists the engine's processes and tells the kernel of each: one may end in between."""
+    begun_ns, victim = scene.begin(f"{{listen: {PORT}, worker_age: 0s}}", "worker")
+    os.kill(victim.worker, signal.SIGUSR1)
+    victim.do("reap")
+    watched = next(scene.cluster.agent_pin(scene.cluster.backends[0]).glob("watched-*"))
+    main, worker = (pid.to_bytes(4, "little") for pid in (victim.process.pid, victim.worker))
+    life = json.loads(run("bpftool", "-j", "map", "lookup", "pinned", watched, "key", *main))["value"][:8]
+    run("bpftool", "map", "update", "pinned", watched, "key", *worker, "value", *life, *[0] * 12, *main)
+    assert process_numbered(victim.worker, "false").wait() == 1
+    scene.asked_anew()
+    assert scene.said() == "serving" and not scene.cluster.events(begun_ns, object="backend", name="gpu1", what="down")
 
 
 def test_group_that_is_not_there_is_refused(scene):
