@@ -203,6 +203,33 @@ def test_engine_that_dies_while_its_health_is_asked_leaves_the_agent_at_rest(sce
     scene.cluster.wait_states()
 
 
+NAME_SERVER = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("127.0.0.1", 53))
+while True:
+    print("ready", flush=True)
+    s.recv(512)
+    print("asked", flush=True)
+"""
+
+
+def test_agent_does_not_wait_for_a_name_server_that_says_nothing(scene):
+    cluster, host = scene.cluster, scene.cluster.backends[0]
+    files = {"resolv.conf": "nameserver 127.0.0.1\noptions timeout:30 attempts:1\n", "nsswitch.conf": "hosts: dns\n"}
+    binds = " && ".join(f"mount --bind {cluster.write(name, text)} /etc/{name}" for name, text in files.items())
+    config = cluster.write("agent-gpu1.yaml", f"interfaces: [eth0]\npin: none\ncontrol: {{socket: {cluster.agent_socket(host)}}}\n"
+                           f"engine: {HEALTH.replace('127.0.0.1', 'engine.test')}\n")
+    name_server = host.start("names", PYTHON, "-c", NAME_SERVER)
+    wait_for(lambda: "ready" in cluster.log("names"), "the name server")
+    scene.victim()
+    scene.agent = host.start("agent-gpu1", "unshare", "-m", "sh", "-c", f"{binds} && exec \"$@\"", "sh",
+                             BUILD / "shunt-agent", "-f", config)
+    wait_for(lambda: cluster.log("names").count("asked") > 10, "more questions than one, of two each")
+    assert scene.status().startswith("loading, ")
+    stop(name_server)
+
+
 @pytest.mark.parametrize("health", ["204", "megabytes", "429"])
 def test_engine_whose_health_is_odd_but_good_serves(scene, health):
     begun_ns, victim = scene.begin(HEALTH)

@@ -44,6 +44,8 @@ static bool easy_set(struct health *h)
 	bad |= curl_easy_setopt(e, CURLOPT_PROXY, ""); /* whatever the environment says */
 	bad |= curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
 	bad |= curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)(h->config->health_timeout_ns / 1000000));
+	/* Who looks up a name for a question that has timed out is not waited for; before 7.87 it is. */
+	curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
 	bad |= curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L); /* a kept connection doesn't prove that it accepts */
 	bad |= curl_easy_setopt(e, CURLOPT_FORBID_REUSE, 1L);
 	bad |= curl_easy_setopt(e, CURLOPT_USERAGENT, "shunt-agent");
