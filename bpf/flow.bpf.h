@@ -215,8 +215,8 @@ static __always_inline int flow_record(const struct packet *p, const struct flow
 	return 0;
 }
 
-#define OPEN_QUIET_NS 60000000000ULL /* chosen: what an open stream may be silent for; see bpf/README.md */
-#define ENDED_QUIET_NS 1000000000ULL /* chosen: what a client that goes on after a forged FIN or RST is */
+#define OPEN_QUIET_NS 60000000000LL /* chosen: what an open stream may be silent for; see bpf/README.md */
+#define ENDED_QUIET_NS 1000000000LL /* chosen: what a client that goes on after a forged FIN or RST is */
 
 /*
  * Whether a SYN stays with the backend that an entry names: it is a retransmission, or it is forged, or the flow ended
@@ -231,7 +231,8 @@ static __always_inline int syn_stays(const struct flow *f, __u64 word, __u32 isn
 		return 0;
 	if (is_open && (state == BACKEND_UP || f->isn == isn))
 		return 1;
-	return f->seen_ns + (is_open ? OPEN_QUIET_NS : ENDED_QUIET_NS) > now_ns;
+	return (__s64)(now_ns - f->seen_ns) <
+	       (is_open ? OPEN_QUIET_NS : ENDED_QUIET_NS); /* another CPU's may be later */
 }
 
 /* A SYN: a new flow, unless it belongs to one that is there. */
