@@ -134,6 +134,24 @@ def test_whoever_is_taken_over_is_known_to_serve_and_no_failover_is_lost(cluster
         cluster.forget()
 
 
+def test_whoever_drained_when_he_was_taken_over_is_drained_and_can_not_fail(cluster, shuntd, config, state):
+    try:
+        pinned = config().replace("pin: none", f"pin: {cluster.pin}")
+        shuntd(pinned)
+        cluster.shunt_text("backend", "drain", "gpu1")
+        cluster.stop_shuntd()
+        cluster.start_shuntd(pinned)
+        wait_for(lambda: cluster.events(name="gpu1", why="it drained already"), "who drains")
+        cluster.plug.unplug("gpu1")
+        cluster.wait_states(gpu1="down")
+        before = summary(cluster)[0]["gpu1"]["drained_us"]
+        wait_for(lambda: summary(cluster)[0]["gpu1"]["drained_us"] > before, "drained time")
+        gpu1 = summary(cluster)[0]["gpu1"]
+        assert (gpu1["down_us"], gpu1["failures"]) == (0, 0)
+    finally:
+        cluster.forget()
+
+
 def test_a_full_disk_harms_nothing_else_and_is_made_up_for(cluster, shuntd, config, state):
     run("mount", "-t", "tmpfs", "-o", "size=8k,mode=755", "none", state)
     try:

@@ -317,10 +317,12 @@ static void look(struct record *r, uint64_t now_ns)
 		const struct backend_run *b = s->backends[i];
 		uint32_t object;
 
-		if (b->draining || !name_object(r, b->conf.name, &object) ||
+		if (b->draining == VERDICT_REMOVED || !name_object(r, b->conf.name, &object) ||
 		    history_standing(r->history, object) != STANDING_UNKNOWN)
 			continue;
-		if (BACKEND_WORD_STATE(b->last_word) == BACKEND_UP)
+		if (b->draining)
+			ledger_add(s->ledger, 0, "backend", b->conf.name, "draining", "it drained already", NULL);
+		else if (BACKEND_WORD_STATE(b->last_word) == BACKEND_UP)
 			ledger_add(s->ledger, 0, "backend", b->conf.name, "up", "it served already", NULL);
 		else if (now_ns > b->since_ns + JOIN_NS)
 			ledger_add(s->ledger, 0, "backend", b->conf.name, "not up", backend_verdict_name(b->last_word),
