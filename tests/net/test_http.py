@@ -316,6 +316,37 @@ def test_the_page_shows_who_fell_and_why_on_a_phone_and_on_a_desk(started, brows
     started.load_end(load)
 
 
+def strip(browser, backend):
+    """The segments of a backend's strip, oldest first: of which kind, and where each ends, percent."""
+    return browser.value(f"""(() => {{
+        const mine = [...document.querySelectorAll('.lanes > b')].find(b => b.innerText === {backend!r});
+        return mine ? [...mine.nextElementSibling.children].map(i => [i.className, parseFloat(i.style.left) + parseFloat(i.style.width)]) : null;
+    }})()""")
+
+
+def test_the_page_sees_who_comes_back_to_drain_is_undrained_and_goes(started, browser, config):
+    opened(browser, 1100, 780)
+    started.plug.unplug("gpu3")
+    wait_for(lambda: "still away" in text(browser, "#falls"), "its failover")
+    started.shunt_text("backend", "drain", "gpu3")
+    started.plug.plug("gpu3")
+    started.wait_states(gpu3="draining")
+    wait_for(lambda: "away for" in text(browser, "#falls"), "its return")
+    assert strip(browser, "gpu3")[-1][0] == "warn"
+    started.shunt_text("backend", "undrain", "gpu3")
+    wait_for(lambda: strip(browser, "gpu3")[-1][0] == "good", "the end of its drain on the strip")
+    assert text(browser, "#falls").count("away for") == 1
+    started.plug.unplug("gpu3")
+    wait_for(lambda: "still away" in text(browser, "#falls"), "its next failover")
+    gpu3 = f"      - {{name: gpu3, address: '{started.backends[2].ipv4}'}}\n"
+    started.write("shunt.yaml", config().replace(gpu3, ""))
+    started.shunt("config", "reload")
+    wait_for(lambda: "removed since" in text(browser, "#falls"), "its end")
+    wait_for(lambda: strip(browser, "gpu3")[-1][1] < 99, "the end of its strip")
+    assert text(browser, "#falls").count("away for") == 1
+    assert browser.complaints == []
+
+
 def test_the_page_says_when_shuntd_does_not_answer_and_goes_on_when_it_does(started, browser, config):
     opened(browser, 800, 600)
     assert text(browser, "#alerts") == ""
