@@ -71,6 +71,7 @@
  *   event monitor event, as they happen                              args {"from":N}: those that are kept first
  *                   event: {number,time,at_ns,boot,object,name,what,why,evidence:{...},text}
  *                   boot: the run of the kernel that at_ns is of, as in /proc/sys/kernel/random/boot_id
+ *                   evidence: with "replaced": true it is about a removed backend whose name is another's by now
  *   flow where    {vip,source,slot,owner,heir,backend,why,recorded}  args {"source":"A:P","vip":"NAME or A:P"}
  *                   backend: who gets its packets, null: nobody; recorded: the flow as in `flow show`, or null, and then
  *                   it is about a new one

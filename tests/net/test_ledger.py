@@ -5,7 +5,8 @@ import signal
 
 import pytest
 
-from topology import VIP4, run, wait_for
+from cluster import PYTHON
+from topology import VIP4, run, stop, wait_for
 
 
 @pytest.fixture
@@ -150,6 +151,51 @@ def test_whoever_drained_when_he_was_taken_over_is_drained_and_can_not_fail(clus
         assert (gpu1["down_us"], gpu1["failures"]) == (0, 0)
     finally:
         cluster.forget()
+
+
+@pytest.fixture
+def replaced(cluster, shuntd, config, state):
+    """A function that makes another host gpu3 while the one before has connections yet, and returns the configuration."""
+    clients = []
+
+    def begin():
+        was, becomes = (b.ipv4 for b in cluster.backends[2:])
+        text = config().replace(f"      - {{name: gpu4, address: '{becomes}'}}\n", "")
+        shuntd(text, "gpu1", "gpu2", "gpu3")
+        script = f"import socket, time; c = [socket.create_connection(('{VIP4}', 80)) for _ in range(32)]; time.sleep(600)"
+        clients.append(cluster.client.start("holder", PYTHON, "-c", script))
+        wait_for(lambda: cluster.shunt("backend", "show", "gpu3")[0]["live"], "connections of gpu3")
+        text = text.replace(was, becomes)
+        cluster.write("shunt.yaml", text)
+        cluster.shunt("config", "reload")
+        return text
+    yield begin
+    for process in clients:
+        stop(process)
+
+
+def test_what_becomes_of_one_whose_name_is_anothers_is_nothing_to_that(cluster, shuntd, replaced):
+    text = replaced()
+    wait_for(lambda: [b["state"] for b in cluster.shunt("backend", "show", "gpu3")] == ["draining", "up"], "the new one up")
+    assert [b["name"] for b in cluster.shunt("event", "summary")["backends"]] == ["gpu1", "gpu2", "gpu3"]
+    fault_ns = cluster.plug.unplug("gpu3")
+    for what in ("down", "gone"):
+        event = wait_for(lambda: cluster.events(fault_ns, object="backend", name="gpu3", what=what), what)[0]
+        assert event["evidence"]["replaced"] is True
+    before = summary(cluster)[0]["gpu3"]
+    wait_for(lambda: summary(cluster)[0]["gpu3"]["up_us"] > before["up_us"] + 1_500_000, "time up, and a look at who is unknown")
+    after, _, failovers = summary(cluster)
+    assert (after["gpu3"]["failures"], after["gpu3"]["down_us"], after["gpu3"]["unknown_us"]) == (0, 0, before["unknown_us"])
+    assert failovers == [] and cluster.events(fault_ns, name="gpu3", what="up") == []
+    shuntd(text, "gpu1", "gpu2", "gpu3")  # from the file
+    assert summary(cluster)[0]["gpu3"]["failures"] == 0
+
+
+def test_one_with_the_name_of_another_that_never_comes_up_is_down(cluster, replaced):
+    cluster.plug.unplug("gpu4")
+    replaced()
+    wait_for(lambda: cluster.events(object="backend", name="gpu3", what="not up"), "the event", 15)
+    wait_for(lambda: summary(cluster)[0]["gpu3"]["down_us"], "time down")
 
 
 def test_a_full_disk_harms_nothing_else_and_is_made_up_for(cluster, shuntd, config, state):

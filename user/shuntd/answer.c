@@ -485,7 +485,7 @@ static void slots_count(json_t *list, const struct shuntd *s, const struct pool_
 	for (size_t i = 0; i < s->n_backends; i++) {
 		const struct backend_run *b = s->backends[i];
 
-		if (b->pool == pool && (b->draining != VERDICT_REMOVED || backend_find(s, b->conf.name) == b))
+		if (b->pool == pool && !backend_is_replaced(s, b))
 			json_array_append_new(list, json_pack("{s:s, s:i, s:s, s:i, s:i}", "pool", pool->name, "slots",
 							      (int)n_slots, "backend", b->conf.name, "owner",
 							      (int)counts[b->id][0], "heir", (int)counts[b->id][1]));

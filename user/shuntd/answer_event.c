@@ -136,7 +136,7 @@ static json_t *failovers_json(const struct shuntd *s, int64_t since_ns)
 		json_object_update(f, evidence);
 		for (j = i + 1; json_is_null(json_object_get(f, "outage_us")) && j < json_array_size(events); j++) {
 			other = json_array_get(events, j);
-			if (!json_equal(json_object_get(other, "name"), name))
+			if (!json_equal(json_object_get(other, "name"), name) || event_is_of_replaced(other))
 				continue;
 			if (!strcmp(json_string_value(json_object_get(other, "what")), "down"))
 				break; /* of another outage */
@@ -167,6 +167,8 @@ json_t *event_summary(struct request *r)
 	for (size_t i = 0; i < s->n_backends; i++) {
 		const struct backend_run *b = s->backends[i];
 
+		if (backend_is_replaced(s, b))
+			continue;
 		o = json_pack("{s:s, s:s, s:s}", "name", b->conf.name, "pool", b->pool->name, "state",
 			      backend_state_name(backend_word(s, b->id)));
 		availability_set(o, &figures.backends[i]);

@@ -94,7 +94,7 @@ static void verdict_tell(struct shuntd *s, struct backend_run *b, uint64_t at_ns
 {
 	json_decref(b->evidence);
 	b->evidence = json_incref(evidence);
-	ledger_add(s->ledger, at_ns, "backend", b->conf.name, what, why, evidence);
+	backend_tell(s, b, at_ns, what, why, evidence);
 }
 
 struct admission_limits backends_limits(const struct shuntd *s)
@@ -282,8 +282,7 @@ static void late_tell(struct shuntd *s, struct backend_run *b, uint64_t now)
 	}
 	us_set(evidence, "late_us", b->doubt.at_ns, answered_ns);
 	json_object_set_new(evidence, "times", json_integer((json_int_t)(b->n_late - b->late_told)));
-	ledger_add(s->ledger, b->doubt.at_ns, "backend", b->conf.name, "late",
-		   "its answers came before its connections were given up", evidence);
+	backend_tell(s, b, b->doubt.at_ns, "late", "its answers came before its connections were given up", evidence);
 	b->late_told_ns = now;
 	b->late_told = b->n_late;
 }
@@ -448,10 +447,9 @@ void backends_resolve(struct shuntd *s)
 			snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", way.dst_mac[0], way.dst_mac[1],
 				 way.dst_mac[2], way.dst_mac[3], way.dst_mac[4], way.dst_mac[5]);
 			if (record_write(s, b, &way) || b->way_error)
-				ledger_add(s->ledger, 0, "backend", b->conf.name, "resolved",
-					   b->ever_resolved ? "its way changed" : "first",
-					   json_pack("{s:s, s:i, s:i}", "mac", mac, "ifindex", (int)way.ifindex, "mtu",
-						     (int)way.mtu_bytes));
+				backend_tell(s, b, 0, "resolved", b->ever_resolved ? "its way changed" : "first",
+					     json_pack("{s:s, s:i, s:i}", "mac", mac, "ifindex", (int)way.ifindex,
+						       "mtu", (int)way.mtu_bytes));
 			b->nexthop = way;
 			b->resolved = b->ever_resolved = true;
 			b->way_error = 0;
@@ -459,7 +457,7 @@ void backends_resolve(struct shuntd *s)
 		}
 		/* The last known way stays in the record: whether the backend lives is for the heartbeats to say. */
 		if (b->resolved || !b->way_error || b->way_error != err)
-			ledger_add(s->ledger, 0, "backend", b->conf.name, "unresolved", way_error(err), NULL);
+			backend_tell(s, b, 0, "unresolved", way_error(err), NULL);
 		if (b->resolved || !way_is_none(b->way_error))
 			b->way_lost_ns = monotonic_ns();
 		b->resolved = false;
@@ -663,9 +661,8 @@ static void engine_not_ready(struct shuntd *s, struct backend_run *b)
 		backends_drain(s, b, VERDICT_LOADING, 0);
 	} else if (!b->kept) {
 		b->kept = true;
-		ledger_add(s->ledger, 0, "backend", b->conf.name, "kept",
-			   "its engine is not ready, nor are as many of its pool as may be",
-			   json_pack("{s:i}", "max_soft_eject_percent", b->pool->max_soft_eject));
+		backend_tell(s, b, 0, "kept", "its engine is not ready, nor are as many of its pool as may be",
+			     json_pack("{s:i}", "max_soft_eject_percent", b->pool->max_soft_eject));
 	}
 }
 
@@ -708,8 +705,7 @@ static void drain_follow(struct shuntd *s, struct backend_run *b, uint64_t now)
 	evidence = json_pack("{s:I}", "took_ms", (json_int_t)((now - b->drain_since_ns) / 1000000));
 	if (b->n_cut)
 		json_object_set_new(evidence, "flows", json_integer((json_int_t)b->n_cut));
-	ledger_add(s->ledger, 0, "backend", b->conf.name, b->n_cut ? "cut" : "drained",
-		   b->n_cut ? "deadline" : "no live flow", evidence);
+	backend_tell(s, b, 0, b->n_cut ? "cut" : "drained", b->n_cut ? "deadline" : "no live flow", evidence);
 	names_backend(s, b);
 }
 
@@ -787,7 +783,7 @@ static void backend_go(struct shuntd *s, struct backend_run *b)
 		backends_check(s, &why);
 	while (d->n_sessions && !dataplane_sessions(s->dataplane)[d->n_sessions].discriminator)
 		d->n_sessions--;
-	ledger_add(s->ledger, 0, "backend", b->conf.name, "gone", "no live flow", NULL);
+	backend_tell(s, b, 0, "gone", "no live flow", NULL);
 }
 
 static void backend_forget(struct shuntd *s, struct backend_run *b)
@@ -797,8 +793,7 @@ static void backend_forget(struct shuntd *s, struct backend_run *b)
 
 	__atomic_store_n(&record(s, b)->word, BACKEND_WORD(BACKEND_UNUSED, VERDICT_NONE), __ATOMIC_SEQ_CST);
 	__atomic_store_n(&record(s, b)->egress_ifindex, 0, __ATOMIC_SEQ_CST);
-	ledger_add(s->ledger, 0, "backend", b->conf.name, "forgotten", "no flow names it",
-		   json_pack("{s:i}", "id", (int)b->id));
+	backend_tell(s, b, 0, "forgotten", "no flow names it", json_pack("{s:i}", "id", (int)b->id));
 	names_backend_forget(s, b->id);
 	backend_run_remove(s, b);
 	for (size_t id = 1; id < SHUNT_MAX_BACKENDS; id++)

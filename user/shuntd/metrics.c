@@ -498,7 +498,7 @@ static void backend_add(struct metrics *m, const struct backend_run *b)
 	struct labels labels;
 	json_t *probe;
 
-	if (b->gone || (b->draining == VERDICT_REMOVED && backend_find(m->shuntd, b->conf.name) != b))
+	if (b->gone || backend_is_replaced(m->shuntd, b))
 		return;
 	object_add(m, OF_BACKEND, backend_json(m->shuntd, b));
 	probe = probe_json(m->shuntd, b);

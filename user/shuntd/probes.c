@@ -51,10 +51,9 @@ static void version_follow(struct shuntd *s, struct backend_run *b, const struct
 	b->agent_version = version;
 	if (version == PROBE_VERSION && (!before || before == PROBE_VERSION))
 		return;
-	ledger_add(s->ledger, 0, "backend", b->conf.name,
-		   version == PROBE_VERSION ? "agent of our version again" : "agent of another version",
-		   version == PROBE_VERSION ? NULL : "its answers say that the host lives, and nothing of its engine",
-		   json_pack("{s:i, s:i}", "agent_version", (int)version, "our_version", PROBE_VERSION));
+	backend_tell(s, b, 0, version == PROBE_VERSION ? "agent of our version again" : "agent of another version",
+		     version == PROBE_VERSION ? NULL : "its answers say that the host lives, and nothing of its engine",
+		     json_pack("{s:i, s:i}", "agent_version", (int)version, "our_version", PROBE_VERSION));
 }
 
 /* Its kernel side answers on when the agent is gone: what it says of the engine's health is then what it was. */
@@ -66,9 +65,9 @@ static void age_follow(struct shuntd *s, struct backend_run *b, const struct ses
 	if (is_old == b->agent_is_old)
 		return;
 	b->agent_is_old = is_old;
-	ledger_add(s->ledger, 0, "backend", b->conf.name, is_old ? "agent's word is old" : "agent's word is fresh",
-		   is_old ? "the kernel answers there, shunt-agent does not run or hangs" : NULL,
-		   age_us == PROBE_AGE_UNKNOWN ? NULL : json_pack("{s:i}", "agent_age_ms", (int)(age_us / 1000)));
+	backend_tell(s, b, 0, is_old ? "agent's word is old" : "agent's word is fresh",
+		     is_old ? "the kernel answers there, shunt-agent does not run or hangs" : NULL,
+		     age_us == PROBE_AGE_UNKNOWN ? NULL : json_pack("{s:i}", "agent_age_ms", (int)(age_us / 1000)));
 }
 
 /* A backend of which only answers come that count for nothing looks like a silent one: what is wrong is named. */
@@ -81,9 +80,9 @@ static void useless_follow(struct shuntd *s, struct backend_run *b, const struct
 
 	if (answers != b->answers_seen) {
 		if (b->too_late.only)
-			ledger_add(s->ledger, 0, "backend", b->conf.name, "answers come in time", NULL, NULL);
+			backend_tell(s, b, 0, "answers come in time", NULL, NULL);
 		if (b->forged.only)
-			ledger_add(s->ledger, 0, "backend", b->conf.name, "answers bear our tag", NULL, NULL);
+			backend_tell(s, b, 0, "answers bear our tag", NULL, NULL);
 		b->answers_seen = answers;
 		b->too_late.only = b->forged.only = false;
 		b->too_late.seen += too_late;
@@ -92,17 +91,17 @@ static void useless_follow(struct shuntd *s, struct backend_run *b, const struct
 	}
 	if (!b->too_late.only && too_late >= PROBES_USELESS) {
 		b->too_late.only = true;
-		ledger_add(s->ledger, 0, "backend", b->conf.name, "answers come too late",
-			   "a round trip is longer than 64 rounds: probe.interval is too short for it",
-			   json_pack("{s:s, s:i}", "interval",
-				     duration_format(s->pace.interval_ns, interval, sizeof(interval)), "too_late",
-				     (int)too_late));
+		backend_tell(s, b, 0, "answers come too late",
+			     "a round trip is longer than 64 rounds: probe.interval is too short for it",
+			     json_pack("{s:s, s:i}", "interval",
+				       duration_format(s->pace.interval_ns, interval, sizeof(interval)), "too_late",
+				       (int)too_late));
 	}
 	if (!b->forged.only && forged >= PROBES_USELESS) {
 		b->forged.only = true;
-		ledger_add(s->ledger, 0, "backend", b->conf.name, "answers bear no tag of ours",
-			   "its agent has no key_file, or somebody else answers for it",
-			   json_pack("{s:i}", "forged", (int)forged));
+		backend_tell(s, b, 0, "answers bear no tag of ours",
+			     "its agent has no key_file, or somebody else answers for it",
+			     json_pack("{s:i}", "forged", (int)forged));
 	}
 }
 

@@ -149,14 +149,13 @@ static void history_take(struct record *r, const json_t *event)
 			history_gap(r->history, timeline_between(&r->line, until_ns, &moment));
 	}
 	at_ns = timeline_at(&r->line, &moment);
-	if (strcmp(text_of(event, "object"), "backend"))
+	if (strcmp(text_of(event, "object"), "backend") || event_is_of_replaced(event))
 		return;
 	standing = standing_said(event);
 	if (standing == N_STANDINGS || !name_object(r, text_of(event, "name"), &object))
 		return;
-	/* Who is drained can't fail: what he is afterwards is said then. */
-	if (standing == STANDING_DOWN && history_standing(r->history, object) == STANDING_DRAINED &&
-	    strcmp(text_of(event, "what"), "undrained"))
+	/* Who is drained can't fail: what he is afterwards is said then. "not up" is said of nobody who is. */
+	if (!strcmp(text_of(event, "what"), "down") && history_standing(r->history, object) == STANDING_DRAINED)
 		return;
 	history_add(r->history, at_ns, object, standing);
 }
@@ -235,7 +234,7 @@ void record_event(void *record, const json_t *event, bool is_old)
 	struct record *r = record;
 
 	history_take(r, event);
-	if (is_old)
+	if (is_old || event_is_of_replaced(event))
 		return;
 	for (struct failover *f = r->failovers; f; f = f->next)
 		failover_follow(r, f, event);
@@ -309,6 +308,15 @@ static bool failover_ends(struct record *r, struct failover *f, uint64_t now_ns)
 
 /* ---- backends that nothing is known of ---- */
 
+/* Whether something is; of one that never served it may be of another that had its name. */
+static bool is_known(const struct record *r, uint32_t object, const struct backend_run *b)
+{
+	enum standing standing = history_standing(r->history, object);
+	bool is_new = BACKEND_WORD_VERDICT(b->last_word) == VERDICT_JOINING && !b->draining;
+
+	return standing == STANDING_DOWN || (standing != STANDING_UNKNOWN && !is_new);
+}
+
 static void look(struct record *r, uint64_t now_ns)
 {
 	const struct shuntd *s = r->shuntd;
@@ -317,8 +325,7 @@ static void look(struct record *r, uint64_t now_ns)
 		const struct backend_run *b = s->backends[i];
 		uint32_t object;
 
-		if (b->draining == VERDICT_REMOVED || !name_object(r, b->conf.name, &object) ||
-		    history_standing(r->history, object) != STANDING_UNKNOWN)
+		if (b->draining == VERDICT_REMOVED || !name_object(r, b->conf.name, &object) || is_known(r, object, b))
 			continue;
 		if (b->draining)
 			ledger_add(s->ledger, 0, "backend", b->conf.name, "draining", "it drained already", NULL);
@@ -393,7 +400,7 @@ int record_figures(struct record *r, uint64_t window_ns, struct record_figures *
 		goto out;
 	memset(group_of, 0xff, r->n_names * sizeof(*group_of)); /* NO_GROUP */
 	for (size_t i = 0; i < s->n_backends; i++)
-		for (uint32_t p = 0; p < s->n_pools; p++)
+		for (uint32_t p = 0; p < s->n_pools && !backend_is_replaced(s, s->backends[i]); p++)
 			if (s->pools[p] == s->backends[i]->pool)
 				group_of[object_of[i]] = p;
 	err = history_figures(r->history, from_ns, now_ns, group_of, objects, r->n_names, out->pools, s->n_pools);

@@ -43,6 +43,15 @@ struct backend_run *backend_find(const struct shuntd *s, const char *name)
 	return removed;
 }
 
+bool backend_is_replaced(const struct shuntd *s, const struct backend_run *b)
+{
+	const struct backend_run *found = NULL;
+
+	if (b->draining == VERDICT_REMOVED || b->pool->removed)
+		found = backend_find(s, b->conf.name);
+	return found && found != b;
+}
+
 struct pool_run *pool_find(const struct shuntd *s, const char *name)
 {
 	struct pool_run *removed = NULL;
@@ -72,6 +81,23 @@ json_t *commanded(const struct shuntd *s, json_t *evidence)
 	if (s->commander)
 		json_object_set_new(evidence, "uid", json_integer((json_int_t)*s->commander));
 	return evidence;
+}
+
+void backend_tell(const struct shuntd *s, const struct backend_run *b, uint64_t at_ns, const char *what,
+		  const char *why, json_t *evidence)
+{
+	bool is_replaced = backend_is_replaced(s, b);
+
+	if (is_replaced && !evidence)
+		evidence = json_object();
+	if (is_replaced)
+		json_object_set_new(evidence, "replaced", json_true());
+	ledger_add(s->ledger, at_ns, "backend", b->conf.name, what, why, evidence);
+}
+
+bool event_is_of_replaced(const json_t *event)
+{
+	return json_object_get(json_object_get(event, "evidence"), "replaced");
 }
 
 /* ---- adding and removing ---- */

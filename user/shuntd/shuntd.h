@@ -191,6 +191,7 @@ struct shuntd {
 /* By id or name; NULL: there is none. Of two backends of a name, one of them removed, the one that is configured. */
 struct backend_run *backend_by_id(const struct shuntd *shuntd, uint32_t id);
 struct backend_run *backend_find(const struct shuntd *shuntd, const char *name);
+bool backend_is_replaced(const struct shuntd *shuntd, const struct backend_run *backend); /* its name finds another */
 struct pool_run *pool_by_id(const struct shuntd *shuntd, uint32_t id);
 struct pool_run *pool_find(const struct shuntd *shuntd, const char *name);
 struct vip_run *vip_by_id(const struct shuntd *shuntd, uint32_t id);
@@ -217,6 +218,11 @@ void runs_free(struct shuntd *shuntd); /* all of them */
 
 /* An event's evidence, with the "uid" of whose command is being carried out, if one is; takes over the reference. */
 json_t *commanded(const struct shuntd *shuntd, json_t *evidence);
+
+/* ledger_add() of a backend. One that was replaced is marked: whose name it has by now has no part in what becomes of it. */
+void backend_tell(const struct shuntd *shuntd, const struct backend_run *backend, uint64_t at_ns, const char *what,
+		  const char *why, json_t *evidence);
+bool event_is_of_replaced(const json_t *event);
 
 /* Name of the states and verdicts above as users see them. */
 const char *backend_state_name(uint32_t word);
