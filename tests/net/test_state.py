@@ -162,7 +162,7 @@ def test_without_a_directory_shuntd_serves_and_says_so(cluster, directory, start
 @contextlib.contextmanager
 def small_disk(cluster, directory):
     directory.mkdir()
-    run("mount", "-t", "tmpfs", "-o", "size=16k,mode=0750", "small", directory)
+    run("mount", "-t", "tmpfs", "-o", "size=64k,mode=0750", "small", directory)
     try:
         yield
     finally:
@@ -194,6 +194,31 @@ def test_a_disk_that_takes_nothing_loses_no_good_file_and_has_the_rest_later(clu
         wait_kept(directory, weights={"gpu1": 7, "gpu2": 8})
         wait_for(lambda: said(cluster, since_ns, "state kept again"), "the end of it")
         assert len(said(cluster, since_ns, "state not kept")) == 1
+
+
+def test_what_is_pinned_outweighs_a_file_that_could_not_follow(cluster, directory, start):
+    with small_disk(cluster, directory):
+        start(pin=cluster.pin)
+        cluster.wait_states()
+        cluster.shunt("backend", "drain", "gpu1")
+        cluster.shunt("backend", "set", "gpu2", "weight", "300")
+        wait_for(lambda: (kept(directory) or NOTHING)["weights"], "both kept")
+        stale = kept(directory)
+        since_ns = time.monotonic_ns()
+        with contextlib.suppress(OSError), open(directory / "filler", "wb", buffering=0) as f:
+            while f.write(b"x" * 4096):
+                pass
+        cluster.shunt("backend", "undrain", "gpu1")
+        cluster.shunt("backend", "set", "gpu2", "weight", "default")
+        wait_for(lambda: said(cluster, since_ns, "state not kept"), "the event")
+        cluster.kill_shuntd()
+        assert kept(directory) == stale and len(stale["drains"]) == len(stale["weights"]) == 1
+        since_ns = start(pin=cluster.pin)
+        cluster.wait_states()
+        assert cluster.events(since_ns, what="draining") == cluster.events(since_ns, what="state restored") == []
+        assert backend(cluster, "gpu2")["weight"] == 100
+        (directory / "filler").unlink()
+        wait_kept(directory)
 
 
 def test_what_may_only_be_read_is_heeded_and_not_changed(cluster, directory, start):

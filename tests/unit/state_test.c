@@ -72,8 +72,8 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
 }
 
-/* As shuntd at its start. */
-static void start(void)
+/* What an earlier run left in the pinned maps is there as that left it. */
+static void start_pinned(void (*left)(void))
 {
 	struct shuntd *s = &rig.s;
 	struct config_error error;
@@ -84,10 +84,22 @@ static void start(void)
 	assert_int_equal(config_parse(&s->config, config_text, strlen(config_text), &error), 0);
 	snprintf(s->config->state, sizeof(s->config->state), "%s", rig.directory);
 	assert_int_equal(state_open(&s->state, s), 0);
+	if (!left)
+		state_heed(s->state, s->config);
 	pool = pool_run_add(s, &s->config->pools[0]);
 	for (size_t i = 0; i < s->config->pools[0].n_backends; i++)
 		assert_non_null(backend_run_add(s, &s->config->pools[0].backends[i], pool));
+	if (left) {
+		left();
+		state_heed(s->state, s->config);
+	}
 	state_restore(s->state);
+}
+
+/* As shuntd at its start. */
+static void start(void)
+{
+	start_pinned(NULL);
 }
 
 static void stop(void)
@@ -179,7 +191,7 @@ static void drains_deadlines_and_weights_come_back(void **state)
 	assert_int_equal(backend_find(&rig.s, "gpu1")->drain_deadline_ns, 0);
 	before = now_ns();
 	left_ns = backend_find(&rig.s, "gpu3")->drain_deadline_ns - before;
-	assert_in_range(left_ns, 500000000000ULL, 602000000000ULL); /* to the second, rounded up */
+	assert_in_range(left_ns, 500000000000ULL, 602000000000ULL); /* to the second */
 	assert_non_null(strstr(rig.events, "state restored: "));
 	stop();
 }
@@ -230,6 +242,50 @@ static void who_is_no_longer_configured_is_dropped_at_the_next_write(void **stat
 	assert_null(strstr(text, "old"));
 	assert_non_null(strstr(text, "\"gpu1\": 7"));
 	free(text);
+}
+
+static void left_pinned(void)
+{
+	backend_run_remove(&rig.s, backend_find(&rig.s, "gpu3")); /* of the wanted configuration alone */
+	backends_drain(&rig.s, backend_find(&rig.s, "gpu2"), VERDICT_DRAINED, now_ns() + 600000000000ULL);
+	backend_find(&rig.s, "gpu2")->conf.weight = 7;
+}
+
+/* A disk that was full kept the file from following. */
+static void what_is_pinned_is_newer_than_the_file(void **state)
+{
+	char *text;
+
+	(void)state;
+	write_text("{\"version\": 1, \"drains\": [{\"backend\": \"gpu1\", \"deadline\": null}], "
+		   "\"weights\": {\"gpu1\": 300, \"gpu3\": 8}}");
+	start_pinned(left_pinned);
+	is("gpu1", VERDICT_NONE, 100);
+	is("gpu2", VERDICT_DRAINED, 7);
+	assert_int_equal(rig.s.config->pools[0].backends[0].weight, 100);
+	assert_int_equal(rig.s.config->pools[0].backends[2].weight, 8);
+	stop();
+	text = content(rig.file);
+	assert_null(strstr(text, "gpu1"));
+	assert_non_null(strstr(text, "\"gpu2\": 7"));
+	free(text);
+}
+
+static void a_file_that_is_right_is_not_written_again(void **state)
+{
+	struct stat before, after;
+
+	(void)state;
+	start();
+	drain("gpu2", now_ns() + 600000000000ULL);
+	weigh("gpu2", 7);
+	stop();
+	assert_int_equal(stat(rig.file, &before), 0);
+	start();
+	state_changed(rig.s.state);
+	stop();
+	assert_int_equal(stat(rig.file, &after), 0);
+	assert_int_equal(after.st_ino, before.st_ino);
 }
 
 static const char *const bad_texts[][2] = {
@@ -384,6 +440,8 @@ int main(void)
 		TEST(drains_deadlines_and_weights_come_back),
 		TEST(a_deadline_that_passed_meanwhile_is_now),
 		TEST(what_others_asked_for_is_not_kept),
+		TEST(what_is_pinned_is_newer_than_the_file),
+		TEST(a_file_that_is_right_is_not_written_again),
 		TEST(who_is_no_longer_configured_is_dropped_at_the_next_write),
 		TEST(a_file_that_makes_no_sense_is_put_aside_whole_and_said),
 		TEST(a_file_that_is_too_long_is_put_aside),

@@ -273,6 +273,7 @@ static int dataplane_start(struct shuntd *s)
 	}
 	if (err)
 		return fail(NULL, why);
+	state_heed(s->state, s->wanted ? s->wanted : s->config);
 	err = dataplane_set_keys(s->dataplane, &s->keys);
 	if (err)
 		return fail("probe keys", strerror(-err));

@@ -27,6 +27,7 @@ struct state {
 	struct shuntd *shuntd;
 	char path[CONFIG_PATH_MAX + sizeof(STATE_FILE)]; /* "": nothing is kept */
 	json_t *read; /* as found at the start, until it is restored; NULL: there was none */
+	bool is_older; /* than what an earlier run left in the pinned maps */
 	bool changed;
 	uint64_t retry_ns; /* CLOCK_MONOTONIC: not to try again before */
 	char *written; /* what the file holds; NULL: not known */
@@ -137,13 +138,36 @@ static void state_read(struct state *st)
 	else
 		snprintf(why, sizeof(why), "can't be read (%s)",
 			 err == -ENOTSUP ? "it is no regular file" : strerror(-err));
-	if (!st->read)
-		put_aside(st, why);
+	if (st->read) {
+		st->written = text;
+		return;
+	}
+	put_aside(st, why);
 	free(text);
 }
 
-static void weights_restore(struct config *config, const json_t *weights)
+static void known_drop(const struct shuntd *s, json_t *drains, json_t *weights)
 {
+	const char *name;
+	json_t *weight;
+	void *next;
+
+	for (size_t i = json_array_size(drains); i--;)
+		if (backend_find(s, json_string_value(json_object_get(json_array_get(drains, i), "backend"))))
+			json_array_remove(drains, i);
+	json_object_foreach_safe(weights, next, name, weight)
+	{
+		if (backend_find(s, name))
+			json_object_del(weights, name);
+	}
+}
+
+void state_heed(struct state *st, struct config *config)
+{
+	json_t *weights = json_object_get(st->read, "weights");
+
+	st->is_older = st->shuntd->n_backends;
+	known_drop(st->shuntd, json_object_get(st->read, "drains"), weights);
 	for (size_t p = 0; p < config->n_pools; p++) {
 		for (size_t i = 0; i < config->pools[p].n_backends; i++) {
 			struct config_backend *b = &config->pools[p].backends[i];
@@ -183,21 +207,21 @@ int state_open(struct state **out, struct shuntd *s)
 	if ((mkdir(s->config->state, 0750) && errno != EEXIST) || access(s->config->state, W_OK | X_OK))
 		failed(st, -errno);
 	state_read(st);
-	weights_restore(s->config, json_object_get(st->read, "weights"));
 	return 0;
 }
 
 static uint64_t deadline_ns(const json_t *deadline)
 {
+	const int64_t now_ns = (int64_t)clock_ns(CLOCK_REALTIME);
 	int64_t left_s = 0;
 	time_t at;
 
 	if (!json_is_string(deadline))
 		return 0;
 	if (!deadline_parse(&at, json_string_value(deadline)))
-		left_s = at - time(NULL);
-	left_s = left_s < 0 ? 0 : left_s > LEFT_MAX_S ? LEFT_MAX_S : left_s;
-	return monotonic_ns() + (uint64_t)left_s * 1000000000ULL;
+		left_s = at - now_ns / 1000000000;
+	left_s = left_s > LEFT_MAX_S ? LEFT_MAX_S : left_s;
+	return monotonic_ns() + (left_s > 0 ? (uint64_t)(left_s * 1000000000 - now_ns % 1000000000) : 0);
 }
 
 void state_restore(struct state *st)
@@ -218,15 +242,15 @@ void state_restore(struct state *st)
 				     (json_int_t)json_object_size(json_object_get(st->read, "weights"))));
 	json_decref(st->read);
 	st->read = NULL;
-	st->changed = false;
+	st->changed = st->is_older;
 }
 
 /* ---- writing ---- */
 
+/* To the nearest second, so that one is the same whenever it is written. */
 static json_t *deadline_json(uint64_t at_ns)
 {
-	uint64_t now = monotonic_ns(), left_ns = at_ns > now ? at_ns - now : 0;
-	time_t at = time(NULL) + (time_t)((left_ns + 999999999) / 1000000000);
+	time_t at = (time_t)((clock_ns(CLOCK_REALTIME) + (at_ns - monotonic_ns()) + 500000000) / 1000000000);
 	char text[40];
 	struct tm tm;
 

@@ -20,10 +20,16 @@
 struct state;
 
 /*
- * Read the file, and give the backends of shuntd->config their weights: before tables are built of them. A file that makes
- * no sense is put aside as state.json.bad; a directory that isn't there is made. 0 or -ENOMEM.
+ * Read the file. One that makes no sense is put aside as state.json.bad; a directory that isn't there is made. 0 or -ENOMEM.
  */
 int state_open(struct state **out, struct shuntd *shuntd);
+
+/*
+ * Of backends that run already, as the pinned maps had them, these know better: a disk that is full keeps the file from
+ * following. The file's word on them is dropped, and it is written anew when the rest is restored. The others of a configuration
+ * get their weights: before tables are built of it.
+ */
+void state_heed(struct state *state, struct config *config);
 
 /* Those that were drained drain: after backends_open(), and before any is admitted. */
 void state_restore(struct state *state);
