@@ -52,6 +52,7 @@ FAULTS = {
                        [VIP4]),
     "a repeated name": ("name: chat6", "name: chat4", ["chat4"]),
     "an interface that does not exist": ("interfaces: [eth0]", "interfaces: [eth0, eth7]", ["eth7"]),
+    "a group that does not exist": ("control: {", "control: {group: opss, ", ["control.group: no such group 'opss'"]),
 }
 
 

@@ -950,7 +950,7 @@ int config_parse(struct config **out, const char *text, size_t length, struct co
 	config->flows_closed_ns = 60000000000;
 	config->flows_idle_ns = 3600000000000;
 	memcpy(config->control_socket, SHUNT_CONTROL_SOCKET, sizeof(SHUNT_CONTROL_SOCKET));
-	memcpy(config->control_group, "shunt", sizeof("shunt"));
+	memcpy(config->control_group, CONFIG_CONTROL_GROUP, sizeof(CONFIG_CONTROL_GROUP));
 	memcpy(config->pin, SHUNT_PIN, sizeof(SHUNT_PIN));
 	memcpy(config->state, SHUNT_STATE, sizeof(SHUNT_STATE));
 

@@ -39,6 +39,7 @@
 #define CONFIG_IDLE_MAX_NS 604800000000000ULL /* a week */
 #define CONFIG_SOCKET_MAX 108 /* bytes of a Unix socket's path, with the terminating zero: sun_path of unix(7) */
 #define CONFIG_PATH_MAX 256 /* bytes of any other path and of a URL, with the terminating zero; chosen */
+#define CONFIG_CONTROL_GROUP "shunt"
 #define AGENT_CONTROL_SOCKET "/run/shunt/agent.sock"
 #define AGENT_BEAT_SOCKET "/run/shunt/beat.sock"
 #define AGENT_PIN "/sys/fs/bpf/shunt-agent"
@@ -160,7 +161,7 @@ struct config {
 	uint64_t flows_closed_ns; /* `closed`: a flow whose client said FIN is kept so long; 0 .. 1 h, default 1 min */
 	uint64_t flows_idle_ns; /* `idle`: unseen for so long, its client is asked; 1 s .. 1 week, default 1 h */
 	char control_socket[CONFIG_SOCKET_MAX]; /* default SHUNT_CONTROL_SOCKET */
-	char control_group[CONFIG_NAME_MAX]; /* group that may read; default "shunt", ignored where it does not exist */
+	char control_group[CONFIG_NAME_MAX]; /* may read; default CONFIG_CONTROL_GROUP, which need not exist */
 	char pin[CONFIG_PATH_MAX]; /* `pin: DIR` in a bpffs: programs and maps outlive shuntd; default SHUNT_PIN; none: "" */
 	char state
 		[CONFIG_PATH_MAX]; /* `state: DIR`: what outlives a restart of the host; default SHUNT_STATE; none: "" */

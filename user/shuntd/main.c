@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <grp.h>
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
@@ -60,6 +61,16 @@ static int fail(const char *what, const char *why)
 {
 	fprintf(stderr, "shuntd: %s%s%s\n", what ? what : "", what ? ": " : "", why);
 	return 1;
+}
+
+static int group_check(const char *key, const char *name)
+{
+	char why[CONFIG_NAME_MAX + 32];
+
+	if (getgrnam(name))
+		return 0;
+	snprintf(why, sizeof(why), "no such group '%s'", name);
+	return fail(key, why);
 }
 
 static void on_change(void *arg)
@@ -351,6 +362,10 @@ static int run(struct shuntd *s)
 			fault.error.text);
 		return 1;
 	}
+	/* The default one isn't where shunt was installed from its source. */
+	if (strcmp(s->config->control_group, CONFIG_CONTROL_GROUP) &&
+	    group_check("control.group", s->config->control_group))
+		return 1;
 	if (getrandom(&s->keys.echo, sizeof(s->keys.echo), 0) != sizeof(s->keys.echo))
 		return fail("getrandom", strerror(errno));
 	if (config_keys(&s->keys, s->config, line, sizeof(line)))
