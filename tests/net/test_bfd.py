@@ -327,11 +327,3 @@ def test_a_reload_that_needs_the_port_of_another_bfd_daemon_changes_nothing(clus
     finally:
         stop(other.process)
     assert cluster.shunt("config", "reload")["changes"]
-
-
-def test_an_address_is_asked_by_bfd_for_one_backend_only(cluster):
-    pool = "  - name: {0}\n    forward: ipip\n    check: bfd\n    backends: [{{name: {0}-gpu1, address: 10.0.0.11}}]\n"
-    text = cluster.config(pools=pool.format("gpus") + pool.format("more"))
-    done = cluster.balancer.try_run(BUILD / "shuntd", "-f", cluster.write("twice.yaml", text))
-    assert done.returncode == 1
-    assert "backend 'more-gpu1' has the address of 'gpus-gpu1', and BFD asks an address once" in done.stderr

@@ -92,7 +92,7 @@ WRONG = {
     "an address that BFD would ask twice":
         (replaced("pools:\n", "pools:\n  - name: more\n    forward: ipip\n    slots: 251\n    backends:\n"
                   "      - {name: one, check: bfd, address: 10.0.0.14}\n  - name: again\n    forward: ipip\n    slots: 251\n"
-                  "    backends:\n      - {name: two, check: bfd, address: 10.0.0.14}\n"), "BFD asks an address once", "two"),
+                  "    backends:\n      - {name: two, check: bfd, address: 10.0.0.14}\n"), "among those that BFD asks", "two"),
     "keys that are not there": (replaced("interval: 1ms", "key_file: /nonexistent/keys, interval: 1ms"), "No such file", "key_file"),
     "keys that anybody may read": (with_keys(KEY + "\n", 0o644), "bad.key", "key_file"),
     "a key of other digits": (with_keys("no key\n"), "hexadecimal", "key_file"),

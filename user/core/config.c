@@ -296,10 +296,10 @@ static int read_keepalived(const struct node *node, void *into, struct config_er
 	return reader_mapping(node, &mapping, into, error);
 }
 
-static int read_plain_port(const struct node *node, void *into, struct config_error *error)
+static int read_own_port(const struct node *node, void *into, struct config_error *error)
 {
 	uint64_t number;
-	int err = reader_number(node, "port", 1, UINT16_MAX, &number, error);
+	int err = reader_number(node, "port", CONFIG_PORT_MIN, UINT16_MAX, &number, error);
 
 	if (!err)
 		*(uint16_t *)into = (uint16_t)number;
@@ -329,7 +329,7 @@ static int read_peer(const struct node *node, void *into, struct config_error *e
 		.keys = {
 			{ "address", true, read_address, offsetof(struct config_peer, address) },
 			{ "local", true, read_local, offsetof(struct config_peer, local) },
-			{ "port", false, read_plain_port, offsetof(struct config_peer, port) },
+			{ "port", false, read_own_port, offsetof(struct config_peer, port) },
 			{ "key_file", true, read_key_file, offsetof(struct config_peer, key_file) },
 			{ "bandwidth_mbit", false, read_bandwidth, offsetof(struct config_peer, bandwidth_mbit) },
 		},
@@ -363,7 +363,7 @@ static int read_http(const struct node *node, void *into, struct config_error *e
 		.n_keys = 2,
 		.keys = {
 			{ "address", false, read_listen_address, offsetof(struct config_http, address) },
-			{ "port", false, read_plain_port, offsetof(struct config_http, port) },
+			{ "port", false, read_own_port, offsetof(struct config_http, port) },
 		},
 	};
 	struct config_http *http = into;
@@ -755,6 +755,24 @@ static int check_unique(struct reader_place *places, size_t n, int (*compare)(co
 			 reader_quote(second->text).s, where, first->line);
 }
 
+/* BFD has one session an address (RFC 5881 section 3), in whatever pool. */
+static int check_bfd_addresses(const struct config *config, const struct node *pools, struct reader_place *places,
+			       struct config_error *error)
+{
+	size_t n = 0;
+
+	for (size_t p = 0; p < config->n_pools; p++) {
+		const struct config_pool *pool = &config->pools[p];
+		const struct node *nodes = reader_find(pools->children[p], "backends");
+
+		for (size_t i = 0; i < pool->n_backends; i++)
+			if (pool->backends[i].check.type == CHECK_BFD)
+				places[n++] = (struct reader_place){ &pool->backends[i].address,
+								     reader_find(nodes->children[i], "address") };
+	}
+	return check_unique(places, n, compare_addresses, "backend address", "among those that BFD asks", error);
+}
+
 /* `places` has room for all backends, and for all VIPs and pools. */
 static int check_backends(const struct config *config, const struct node *pools, struct reader_place *places,
 			  struct config_error *error)
@@ -782,7 +800,8 @@ static int check_backends(const struct config *config, const struct node *pools,
 			places[n++] =
 				(struct reader_place){ &pool->backends[i], reader_find(nodes->children[i], "name") };
 	}
-	return check_unique(places, n, compare_names, "backend name", "in the file", error);
+	err = check_unique(places, n, compare_names, "backend name", "in the file", error);
+	return err ? err : check_bfd_addresses(config, pools, places, error);
 }
 
 /* A VIP on a backend's own address would send a packet to itself, or probe a service instead of a host. */

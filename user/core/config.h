@@ -45,6 +45,7 @@
 #define AGENT_PIN "/sys/fs/bpf/shunt-agent"
 #define SHUNT_PIN "/sys/fs/bpf/shunt"
 #define SHUNT_STATE "/var/lib/shunt"
+#define CONFIG_PORT_MIN 1024 /* that shuntd has for itself: it keeps no CAP_NET_BIND_SERVICE for those below */
 #define CONFIG_PEER_PORT 7785 /* UDP; chosen: the number after S-BFD's, of no service with IANA */
 #define CONFIG_PEER_MBIT_MAX 100000
 #define CONFIG_PEER_MBIT_DEFAULT 100

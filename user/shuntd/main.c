@@ -261,7 +261,6 @@ static int http_start(struct shuntd *s)
 	snprintf(what, sizeof(what), "http on %s port %u", address, s->config->http.port);
 	return fail(what, err == -EADDRINUSE      ? "something listens there already: give http another port"
 			  : err == -EADDRNOTAVAIL ? "this host does not have that address"
-			  : err == -EACCES        ? "shuntd may not listen below port 1024: take a higher one"
 						  : strerror(-err));
 }
 

@@ -83,21 +83,6 @@ static bool host_has_family(const struct shuntd *s, int family)
 	return has;
 }
 
-/* Another backend that BFD is to ask at the same address, before this one in the file's order of names; NULL: none. */
-static const struct config_backend *bfd_twice(const struct config *config, const struct config_backend *b)
-{
-	for (size_t p = 0; b->check.type == CHECK_BFD && p < config->n_pools; p++) {
-		for (size_t i = 0; i < config->pools[p].n_backends; i++) {
-			const struct config_backend *other = &config->pools[p].backends[i];
-
-			if (other->check.type == CHECK_BFD && strcmp(other->name, b->name) < 0 &&
-			    !memcmp(&other->address, &b->address, sizeof(b->address)))
-				return other;
-		}
-	}
-	return NULL;
-}
-
 /* Fill a fault of a backend; returns `err`. */
 __attribute__((format(printf, 4, 5))) static int
 backend_fault(struct config_fault *fault, const struct config_backend *b, int err, const char *format, ...)
@@ -112,7 +97,7 @@ backend_fault(struct config_fault *fault, const struct config_backend *b, int er
 	return err;
 }
 
-/* ipip needs an address of the backend's family to write as the outer source; BFD has one session an address (RFC 5881 3). */
+/* ipip needs an address of the backend's family to write as the outer source. */
 int config_check(const struct shuntd *s, const struct config *config, struct config_fault *fault)
 {
 	const bool has_v4 = host_has_family(s, AF_INET), has_v6 = host_has_family(s, AF_INET6);
@@ -126,14 +111,9 @@ int config_check(const struct shuntd *s, const struct config *config, struct con
 	}
 	for (size_t p = 0; p < config->n_pools; p++) {
 		for (size_t i = 0; i < config->pools[p].n_backends; i++) {
-			const struct config_backend *b = &config->pools[p].backends[i], *other = bfd_twice(config, b);
+			const struct config_backend *b = &config->pools[p].backends[i];
 			bool v4 = address_is_v4(&b->address);
 
-			if (other)
-				return backend_fault(
-					fault, b, -EADDRINUSE,
-					"backend '%s' has the address of '%s', and BFD asks an address once", b->name,
-					other->name);
 			if (b->forward == FORWARD_IPIP && !(v4 ? has_v4 : has_v6))
 				return backend_fault(
 					fault, b, -EADDRNOTAVAIL,
