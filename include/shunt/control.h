@@ -46,7 +46,7 @@
  *                   rounds_skipped,send_errors,late_max_us,ticks,tick_late_max_us,suspect_since_ns,
  *                   configured_interval_us,round_cost_us},
  *                  flows:{capacity,in_use,opened,full,looked_up},reasons:[{name,action,packets,meaning}]}
- *                   health: "well" or "ill", not fit to have the VIPs; ill_because: one sentence, or null; track_file: what
+ *                   uptime_s, detector: null where no shuntd runs; health: "well" or "ill", not fit to have the VIPs; ill_because: one sentence, or null; track_file: what
  *                   keepalived is told, 0 (well), 1, or null: none; vrrp: what keepalived said last of each instance and
  *                   group: state master, backup, fault, stop, deleted or null: only its priority is known;
  *                   interval_us: in force; longer than configured_interval_us where that can't be kept;
@@ -60,7 +60,7 @@
  *                   availability}]                    args {"name"}
  *                   backends, up, draining, down: how many, and in which state; live: open flows; heirs_changed: slots, by the
  *                   newest change of the living; rebuilt: when its table was last swapped, also as rebuilt_ns, or null
- *                   availability: {since,FIGURES}, since the record began; FIGURES: availability_percent,failures,mttf_us,
+ *                   availability: {since,FIGURES}, since the record began, null where no shuntd runs, as is heirs_changed; FIGURES: availability_percent,failures,mttf_us,
  *                   mttr_us,up_us,down_us,drained_us,unknown_us, as shunt-event(8) defines them
  *   event show    [event], oldest first               args {"from":N}: number N and later ones; {"since":"1h" or RFC 3339};
  *                   {"object","name","what"}: those alone

@@ -95,6 +95,7 @@ def test_what_is_pinned_is_shown_while_no_controller_runs(cluster, life):
     before = {(command, o["name"]): {k: o.get(k) for k in stable}
               for command in ("backend", "vip") for o in cluster.shunt(command, "show")}
     slots, at = cluster.shunt("slot", "show"), mapping(cluster)
+    pool = {k: cluster.shunt("pool", "show")[0][k] for k in ("name", "slots", "backends", "up", "draining", "down")}
     cluster.kill_shuntd()
     after = {(command, o["name"]): {k: o.get(k) for k in stable}
              for command in ("backend", "vip") for o in shown_offline(cluster, command, "show")}
@@ -103,7 +104,11 @@ def test_what_is_pinned_is_shown_while_no_controller_runs(cluster, life):
     source = f"{cluster.client.ipv4}:{PORTS[0]}"
     assert shown_offline(cluster, "flow", "where", source, "chat4")["backend"] == at[PORTS[0]]
     assert shown_offline(cluster, "flow", "show")["flows"]
-    assert shown_offline(cluster, "stats", "show")["ill_because"] == "shuntd does not run"
+    stats = shown_offline(cluster, "stats", "show")
+    assert (stats["ill_because"], stats["uptime_s"], stats["detector"]) == ("shuntd does not run", None, None)
+    shown, = shown_offline(cluster, "pool", "show")
+    assert pool.items() <= shown.items() and shown["live"] and shown["availability"] is None is shown["heirs_changed"]
+    assert shown_offline(cluster, "backend", "show", "gpu1")[0]["availability"] is None
     assert {v["held"] for v in shown_offline(cluster, "vip", "show")} == {None}  # nobody looks
     refused = cluster.balancer.try_run(*cluster.shunt_argv("backend", "undrain", "gpu3"))
     assert refused.returncode == 1 and "shuntd is not running" in refused.stderr

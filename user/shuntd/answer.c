@@ -459,13 +459,15 @@ static json_t *stats_show(struct request *r)
 			  integer_or_null(suspect_ns, suspect_ns));
 	json_object_set_new(probe, "configured_interval_us", interval_json(s->config->probe_interval_ns));
 	json_object_set_new(probe, "round_cost_us", prober ? us_json(prober->round_ns) : json_null());
-	return json_pack("{s:I, s:I, s:s, s:s, s:s?, s:o, s:o, s:o, s:o, s:o, s:o}", "now_ns",
+	return json_pack("{s:I, s:o, s:s?, s:s, s:s?, s:o, s:o, s:o, s:o, s:o, s:o}", "now_ns",
 			 (json_int_t)monotonic_ns(), "uptime_s",
-			 (json_int_t)((monotonic_ns() - s->started_ns) / 1000000000), "detector",
-			 s->detector == DETECTOR_KERNEL ? "kernel" : "controller", "health", ill ? "ill" : "well",
-			 "ill_because", ill, "track_file", keepalived_track_json(s->keepalived), "vrrp",
-			 keepalived_instances_json(s->keepalived), "interfaces", interfaces, "probe", probe, "flows",
-			 flows_json(s), "reasons", reasons_json(s));
+			 integer_or_null(s->ledger, (monotonic_ns() - s->started_ns) / 1000000000), "detector",
+			 !s->ledger                       ? NULL
+			 : s->detector == DETECTOR_KERNEL ? "kernel"
+							  : "controller",
+			 "health", ill ? "ill" : "well", "ill_because", ill, "track_file",
+			 keepalived_track_json(s->keepalived), "vrrp", keepalived_instances_json(s->keepalived),
+			 "interfaces", interfaces, "probe", probe, "flows", flows_json(s), "reasons", reasons_json(s));
 }
 
 /* ---- slot ---- */

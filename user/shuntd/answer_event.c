@@ -106,7 +106,7 @@ json_t *backend_availability(const struct shuntd *s, const struct backend_run *b
 	struct record_figures figures;
 	json_t *o = NULL;
 
-	if (record_figures(s->record, UINT64_MAX, &figures))
+	if (!s->ledger || record_figures(s->record, UINT64_MAX, &figures))
 		return json_null();
 	for (size_t i = 0; i < s->n_backends; i++)
 		if (s->backends[i] == b)
@@ -190,8 +190,8 @@ json_t *event_summary(struct request *r)
 
 /* ---- pool ---- */
 
-static json_t *pool_json(const struct shuntd *s, const struct pool_run *pool, const struct record_figures *figures,
-			 const struct availability *availability)
+/* availability: takes over the reference. */
+static json_t *pool_json(const struct shuntd *s, const struct pool_run *pool, json_t *availability)
 {
 	size_t n[BACKEND_DRAINING + 1] = { 0 }, n_backends = 0;
 	char rebuilt[WALL_TIME_TEXT_MAX] = "";
@@ -209,27 +209,29 @@ static json_t *pool_json(const struct shuntd *s, const struct pool_run *pool, co
 	if (pool->rebuilt_ns)
 		wall_time_format(clock_ns(CLOCK_REALTIME) - (monotonic_ns() - (int64_t)pool->rebuilt_ns), rebuilt,
 				 sizeof(rebuilt));
-	return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:s?, s:o, s:i, s:o}", "name", pool->name, "slots",
+	return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:I, s:o, s:s?, s:o, s:i, s:o}", "name", pool->name, "slots",
 			 (int)pool->n_slots, "backends", (int)n_backends, "up", (int)n[BACKEND_UP], "draining",
 			 (int)n[BACKEND_DRAINING], "down", (int)n[BACKEND_DOWN], "live", (json_int_t)live,
-			 "heirs_changed", (int)pool->heirs_swapped, "rebuilt", *rebuilt ? rebuilt : NULL, "rebuilt_ns",
-			 integer_or_null(pool->rebuilt_ns, pool->rebuilt_ns), "max_soft_eject_percent",
-			 (int)pool->max_soft_eject, "availability", availability_json(figures, availability));
+			 "heirs_changed", integer_or_null(s->ledger, pool->heirs_swapped), "rebuilt",
+			 *rebuilt ? rebuilt : NULL, "rebuilt_ns", integer_or_null(pool->rebuilt_ns, pool->rebuilt_ns),
+			 "max_soft_eject_percent", (int)pool->max_soft_eject, "availability", availability);
 }
 
 json_t *pool_show(struct request *r)
 {
 	const struct shuntd *s = r->shuntd;
 	const char *name = arg_string(r, "name");
-	struct record_figures figures;
+	struct record_figures figures = { 0 };
 	json_t *list;
 
-	if (record_figures(s->record, UINT64_MAX, &figures))
+	if (s->ledger && record_figures(s->record, UINT64_MAX, &figures))
 		return NULL;
 	list = json_array();
 	for (size_t i = 0; i < s->n_pools; i++)
 		if (!s->pools[i]->removed && (!name || !strcmp(name, s->pools[i]->name)))
-			json_array_append_new(list, pool_json(s, s->pools[i], &figures, &figures.pools[i]));
+			json_array_append_new(list, pool_json(s, s->pools[i],
+							      s->ledger ? availability_json(&figures, &figures.pools[i])
+									: json_null()));
 	record_figures_free(&figures);
 	if (!name || json_array_size(list))
 		return list;

@@ -11,11 +11,10 @@
 
 #include "shuntd/adopt.h"
 #include "shuntd/answer.h"
-#include "shuntd/record.h"
 
 static const char *const shown[][2] = {
-	{ "vip", "show" },   { "backend", "show" }, { "slot", "show" },  { "stats", "show" },
-	{ "flow", "where" }, { "flow", "show" },    { "flow", "count" },
+	{ "vip", "show" },   { "backend", "show" }, { "pool", "show" }, { "slot", "show" },
+	{ "stats", "show" }, { "flow", "where" },   { "flow", "show" }, { "flow", "count" },
 };
 
 static bool is_shown(const char *line, size_t length)
@@ -85,18 +84,15 @@ int offline_answer(struct shuntd *s, const char *socket)
 		fail(s->config->pin, strerror(-err));
 		goto out;
 	}
-	s->started_ns = dataplane_about(s->dataplane)->began_ns;
 	s->pace.interval_ns = s->config->probe_interval_ns;
 	s->xdp_mode = calloc(s->config->n_interfaces, sizeof(*s->xdp_mode));
-	err = s->xdp_mode ? record_open(&s->record, s) : -ENOMEM;
-	if (err) {
-		fail("no memory", strerror(-err));
+	if (!s->xdp_mode) {
+		err = fail("no memory", strerror(ENOMEM));
 		goto out;
 	}
 	ways_read(s);
 	err = line_answer(s, line, length);
 out:
-	record_close(s->record);
 	runs_free(s);
 	dataplane_close(s->dataplane, DATAPLANE_LEAVE);
 	free(s->xdp_mode);

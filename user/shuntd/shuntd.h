@@ -134,7 +134,7 @@ struct shuntd {
 	struct netlink *netlink;
 	struct prober *prober;
 	struct checker *checker;
-	struct ledger *ledger;
+	struct ledger *ledger; /* NULL: no shuntd runs, and what is pinned is shown: offline.c */
 	struct record *record;
 	struct health *health;
 	struct keepalived *keepalived;
