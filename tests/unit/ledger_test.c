@@ -308,6 +308,34 @@ static void a_line_that_a_crash_cut_short_is_cut_off_and_counted(void **state)
 	assert_evidence("ledger opened", "skipped", "0");
 }
 
+/* As after a write that failed half-way, and a cut that failed too. */
+static void no_line_is_written_behind_half_a_line(void **state)
+{
+	char text[4096], half[5000];
+	size_t n;
+	FILE *f;
+
+	(void)state;
+	start();
+	tell("gpu1", "up", NULL);
+	ledger_run(rig.s.ledger);
+	f = fopen(rig.path, "r");
+	assert_non_null(f);
+	n = fread(text, 1, sizeof(text), f);
+	fclose(f);
+	unlink(rig.path);
+	now += 11 * S;
+	ledger_run(rig.s.ledger); /* it is gone: closed */
+	file_write(rig.path, "w", text, n);
+	memset(half, 'x', sizeof(half));
+	file_write(rig.path, "a", half, sizeof(half));
+	tell("gpu1", "down", NULL);
+	ledger_run(rig.s.ledger);
+	start();
+	assert_evidence("ledger opened", "read", "3");
+	assert_evidence("ledger opened", "skipped", "0");
+}
+
 static void lines_that_are_no_events_are_skipped_and_counted(void **state)
 {
 	static const char *const lines[] = {
@@ -815,6 +843,7 @@ int main(void)
 		RIG_TEST(no_directory_is_no_file),
 		RIG_TEST(only_the_newest_are_read_back_and_numbers_go_on),
 		RIG_TEST(a_line_that_a_crash_cut_short_is_cut_off_and_counted),
+		RIG_TEST(no_line_is_written_behind_half_a_line),
 		RIG_TEST(lines_that_are_no_events_are_skipped_and_counted),
 		RIG_TEST(the_file_is_bounded_and_the_newest_events_are_in_it),
 		RIG_TEST(of_a_file_that_is_too_large_the_newest_lines_are_read),

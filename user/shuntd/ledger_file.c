@@ -157,6 +157,41 @@ int ledger_file_read(struct ledger_file *f, bool (*take)(void *arg, const char *
 
 /* ---- writing ---- */
 
+/* Cut off what is behind the last line's end: half a line that couldn't be when it was written. */
+static int half_line_cut(struct ledger_file *f)
+{
+	uint64_t end = f->n_bytes;
+	char text[4096], *newline = NULL;
+
+	while (end && !newline) {
+		size_t n = end < sizeof(text) ? (size_t)end : sizeof(text);
+
+		if (pread(f->fd, text, n, (off_t)(end - n)) != (ssize_t)n)
+			return -EIO;
+		newline = memrchr(text, '\n', n);
+		end -= newline ? n - (size_t)(newline + 1 - text) : n;
+	}
+	if (end == f->n_bytes)
+		return 0;
+	if (ftruncate(f->fd, (off_t)end))
+		return -errno;
+	f->n_bytes = end;
+	return 0;
+}
+
+static int file_reopen(struct ledger_file *f)
+{
+	int err = 0;
+
+	if (f->fd >= 0)
+		return 0;
+	err = file_open(f);
+	err = err ? err : half_line_cut(f);
+	if (err)
+		file_close(f);
+	return err;
+}
+
 static int file_begin(struct ledger_file *f)
 {
 	if (rename(f->path, f->older) && errno != ENOENT)
@@ -169,7 +204,7 @@ int ledger_file_append(struct ledger_file *f, const char *line, size_t length)
 {
 	char newline = '\n';
 	struct iovec parts[] = { { (char *)line, length }, { &newline, 1 } };
-	int err = file_open(f);
+	int err = file_reopen(f);
 	ssize_t n;
 
 	if (!err && f->n_bytes && f->n_bytes + length + 1 > f->limit_bytes)
@@ -182,7 +217,7 @@ int ledger_file_append(struct ledger_file *f, const char *line, size_t length)
 		return 0;
 	}
 	err = n < 0 ? -errno : -ENOSPC;
-	/* Half a line is cut off; where even that fails, what follows must not be written behind it. */
+	/* Half a line is cut off; where even that fails, what follows must not be written behind it: file_reopen(). */
 	if (n > 0 && ftruncate(f->fd, (off_t)f->n_bytes))
 		file_close(f);
 	return err;
