@@ -61,6 +61,7 @@ def test_options_of_commands_are_taken_in_a_batch(echo):
 @pytest.mark.parametrize("line, code, words", [
     ("cow", 2, "there is no object 'cow'"), ("backend drain", 2, "usage: shunt backend drain"), ("vip 'show", 2, "quotation mark"),
     ("-j vip show", 2, "for the batch as a whole"), ("vip show -b x", 2, "for the batch as a whole"),
+    ("--version", 2, "for the batch as a whole"),
     ("config check /nonexistent", 1, "cannot read /nonexistent"), ("vip show \xff", 2, "UTF-8"), ("vip show a\0b", 1, "cannot be read")],
     ids=repr)
 def test_batch_ends_with_the_first_command_that_fails(echo, tmp_path, line, code, words):

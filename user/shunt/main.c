@@ -51,7 +51,7 @@ int complain(const struct call *call, enum control_code code, const char *format
 /* What the options of a line say. */
 struct line {
 	bool help, version;
-	bool of_program; /* -j, -p, -s or -b */
+	bool of_program; /* -j, -p, -s, -b or -v */
 	const char *batch; /* NULL: none */
 	struct option_word *words; /* those that are words of a command's arguments: `--wait` is `wait` */
 	int n_words;
@@ -147,7 +147,7 @@ static int options_parse(struct call *call, int *argc, char ***argv, struct line
 			lacks_value = option == ':' ? number : -1;
 			continue;
 		}
-		line->of_program |= all.letter[number] && strchr("jpsb", all.letter[number]);
+		line->of_program |= all.letter[number] && strchr("jpsbv", all.letter[number]);
 		switch (all.letter[number]) {
 		case 'j':
 			if (call->out != &out_json_pretty)
@@ -280,7 +280,7 @@ static int argv_run(struct call *call, int argc, char **argv)
 		code = complain(call, CONTROL_MISUSE, "an argument is not UTF-8");
 	if (!code && call->batch && line.of_program) {
 		call->out = out;
-		code = complain(call, CONTROL_MISUSE, "-j, -p, -s and -b are for the batch as a whole");
+		code = complain(call, CONTROL_MISUSE, "-j, -p, -s, -b and -v are for the batch as a whole");
 	}
 	if (!code && line.batch && (argc || line.n_words))
 		code = complain(call, CONTROL_MISUSE, "with -b the commands are in the file, not on the command line");
