@@ -62,8 +62,8 @@ def balancer(tmp_path):
         yield b
 
 
-def top(b, *words, **kw):
-    return subprocess.run([BUILD / "shunt", "-s", b.socket, "top", "interval", "100ms", *words], capture_output=True, text=True,
+def top(b, *words, interval="100ms", **kw):
+    return subprocess.run([BUILD / "shunt", "-s", b.socket, "top", "interval", interval, *words], capture_output=True, text=True,
                           timeout=SECONDS, **kw)
 
 
@@ -167,6 +167,12 @@ def test_blocks_are_printed_as_often_as_wanted(balancer):
     assert len(blocks) == 3 and "\x1b" not in done.stdout
     assert all(re.search(r"^gpu2 +up +why .* 7 us  1.2%  25.0%$", block, re.M) and "07:00:02 event 2\n" in block for block in blocks)
     assert len(top(balancer, "count", "2", "-j").stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize("interval", ["99ms", "61m", "2562047h"])
+def test_an_interval_that_nobody_means_is_misuse(balancer, interval):
+    done = top(balancer, "-n", "1", interval=interval)
+    assert (done.returncode, done.stderr) == (2, "shunt: 'interval' is from 100ms to 1h\n")
 
 
 def test_an_ill_balancer_says_why(balancer):

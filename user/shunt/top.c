@@ -18,6 +18,7 @@
 
 #define INTERVAL_NS 1000000000LL /* between two looks unless told */
 #define INTERVAL_MIN_NS 100000000LL /* chosen: the daemon has other work */
+#define INTERVAL_MAX_NS 3600000000000LL /* chosen */
 #define SLOTS_PERIOD 8 /* looks between two at the tables, which cost the daemon more and change seldom; chosen */
 #define PATIENCE_MS 2000 /* chosen: whoever looks wants to know that there is no answer */
 #define EVENTS_MAX 8 /* newest ones */
@@ -662,8 +663,8 @@ static int top_run(struct call *call)
 
 	if (code)
 		return code;
-	if (interval_ns < INTERVAL_MIN_NS)
-		return complain(call, CONTROL_MISUSE, "'interval' is 100ms at least");
+	if (interval_ns < INTERVAL_MIN_NS || interval_ns > INTERVAL_MAX_NS)
+		return complain(call, CONTROL_MISUSE, "'interval' is from 100ms to 1h");
 	top.events = json_array();
 	code = look(&top);
 	quiet.out = &out_none;
