@@ -64,6 +64,20 @@ def test_every_key_of_the_agents_file_is_in_its_manual(tmp_path, text):
         assert re.search(rf"\b{key}\b", manual), key
 
 
+def test_every_object_that_an_event_is_about_is_in_the_manual():
+    sources = "".join(path.read_text() for path in (ROOT / "user").glob("*/*.c"))
+    arguments = re.findall(r'\b(?:ledger_add|change)\(\s*[^,;]+,\s*[^,;]+,\s*([^,;]*"[^,;]*),', sources)
+    objects = {word for argument in arguments for word in re.findall(r'"([^"]+)"', argument)}
+    listed = re.search(r"about this object \(([^)]*)\)", plain("shunt-event.8"))[1]
+    assert len(objects) >= 10 and set(re.split(r", | or ", re.sub(r"[‘'`’]", "", listed))) == objects
+
+
+def test_every_command_that_is_for_root_is_in_the_manual():
+    commands = re.findall(r'\{ "(\w+)",\s+"(\w+)",\s+true,', (ROOT / "user/shuntd/answer.c").read_text())
+    said = re.search(r"What changes anything is for root: (.*?) Nothing else", plain("shunt.8"))[1]
+    assert len(commands) >= 8 and [f"{o} {c}" for o, c in commands if f"{o} {c}" not in said] == []
+
+
 @pytest.mark.parametrize("name", ["shunt.yaml.5", "agent.yaml.5"])
 def test_example_of_the_manual_is_a_good_file(tmp_path, name):
     text = (ROOT / "user/man" / name).read_text()
