@@ -107,7 +107,8 @@
  *   config apply  the same                                           args {"config":TEXT,"name","force":true}: name: of its
  *                   file, for the places of errors; required as the text is
  *   config diff   the same, and nothing is changed                   args {"config":TEXT,"name"}; without: shuntd's file
- * backend drain, undrain and set, flow reset and config reload, apply and diff, and daemon stop are for root.
+ * backend drain, undrain and set, flow reset and config reload, apply and diff, and daemon stop are for root, and for
+ * members of the group that control.admins of the configuration names.
  */
 #ifndef SHUNT_CONTROL_H
 #define SHUNT_CONTROL_H
@@ -123,8 +124,8 @@ enum control_code {
 };
 
 /*
- * A request's longest line, bytes, newline included. Longer ones are refused and the connection closed. Root's may be
- * longer, for a configuration in it: as text of JSON one of 4 MiB has no more than twice as many bytes.
+ * A request's longest line, bytes, newline included. Longer ones are refused and the connection closed. Those of who may command
+ * may be longer, for a configuration in it: as text of JSON one of 4 MiB has no more than twice as many bytes.
  */
 #define CONTROL_REQUEST_MAX 65536
 #define CONTROL_REQUEST_ROOT_MAX (2 * 4194304 + CONTROL_REQUEST_MAX)

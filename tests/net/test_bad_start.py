@@ -53,6 +53,7 @@ FAULTS = {
     "a repeated name": ("name: chat6", "name: chat4", ["chat4"]),
     "an interface that does not exist": ("interfaces: [eth0]", "interfaces: [eth0, eth7]", ["eth7"]),
     "a group that does not exist": ("control: {", "control: {group: opss, ", ["control.group: no such group 'opss'"]),
+    "admins that do not exist": ("control: {", "control: {admins: opss, ", ["control.admins: no such group 'opss'"]),
 }
 
 

@@ -99,6 +99,7 @@ WRONG = {
     "another seed": (replaced("seed: 0x5eed", "seed: 0x6eed"), "seed can't change", "seed"),
     "another socket": (replaced("shuntd.sock", "other.sock"), "control.socket can't change", "socket"),
     "another group": (replaced("shuntd.sock", "shuntd.sock, group: root"), "control.group can't change", "root"),
+    "other admins": (replaced("shuntd.sock", "shuntd.sock, admins: root"), "control.admins can't change", "root"),
     "another size of the journal": (appended("flows: {max: 2048}"), "flows.max can't change", "2048"),
     "another place for pins": (replaced("pin: none", "pin: /sys/fs/bpf/elsewhere"), "pin can't change", "elsewhere"),
     "another place for state": (replaced("state: none", "state: /elsewhere"), "state can't change", "elsewhere"),

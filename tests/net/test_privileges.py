@@ -2,6 +2,7 @@
 """What the daemons may do once they run, read from /proc, and that it is enough; and who may say what on the socket."""
 import os
 import pathlib
+import pwd
 import re
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from topology import VIP4, run, stop, wait_for
 BITS = {"dac_read_search": 2, "net_admin": 12, "net_raw": 13, "ipc_lock": 14, "sys_ptrace": 19, "sys_nice": 23, "bpf": 39}
 SHUNTD = {"bpf", "net_admin", "net_raw", "sys_nice", "ipc_lock"}
 AGENT = {"bpf", "net_admin"}
-GROUP = "users"
+GROUP, ADMINS = "users", "games"
 ENGINE_PORT = 9000
 OUTSIDER = ["--reuid=nobody", "--regid=nogroup", "--clear-groups"]
 KEY, NEXT_KEY = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
@@ -136,12 +137,12 @@ READS = [["vip", "show"], ["backend", "show"], ["probe", "show"], ["slot", "show
 COMMANDS = [["backend", "drain", "gpu1"], ["backend", "undrain", "gpu1"], ["flow", "reset", "all"], ["config", "reload"]]
 
 
-def ask(cluster, group, *argv):
-    """By somebody who is in this group alone. The finished process."""
+def ask(cluster, group, *argv, also=None):
+    """By somebody who is in this group alone, or also in another. The finished process."""
     program = cluster.directory / "shunt"
     if not program.exists():
         shutil.copy(BUILD / "shunt", program)  # where everybody may execute it
-    who = ["setpriv", OUTSIDER[0], f"--regid={group}", "--clear-groups"]
+    who = ["setpriv", OUTSIDER[0], f"--regid={group}", f"--groups={also}" if also else "--clear-groups"]
     return subprocess.run([str(a) for a in (*who, program, "-s", cluster.socket, *argv)], capture_output=True, text=True, timeout=60)
 
 
@@ -158,3 +159,20 @@ def test_group_reads_and_commands_nothing_and_others_are_refused(cluster, shuntd
     for command in READS + COMMANDS:
         done = ask(cluster, "nogroup", *command)
         assert done.returncode == 1 and done.stderr == f"shunt: no permission for {cluster.socket}: it is for root and group {GROUP}\n"
+
+
+@pytest.mark.parametrize("own, also", [(GROUP, ADMINS), (ADMINS, GROUP)], ids=["as another group of theirs", "as their own group"])
+def test_admins_command_and_readers_only_read(cluster, shuntd, own, also):
+    config = cluster.config(interval="1ms", multiplier=10).replace("control: {", f"control: {{group: {GROUP}, admins: {ADMINS}, ")
+    shuntd(config)
+    for command in COMMANDS:
+        done = ask(cluster, GROUP, *command)
+        assert done.returncode == 1 and f"is for root and group {ADMINS}" in done.stderr, done.stderr
+        done = ask(cluster, own, *command, also=also)
+        assert done.returncode == 0, done.stderr
+    assert ask(cluster, own, *READS[0], also=also).returncode == 0
+    long = cluster.write("long.yaml", config + "# no request of a reader is that long\n" * 3000)
+    assert ask(cluster, own, "config", "apply", long, also=also).stdout == "no change\n"
+    assert [e["evidence"]["uid"] for e in cluster.events(name="gpu1", what="draining")] == [pwd.getpwnam("nobody").pw_uid]
+    done = ask(cluster, ADMINS, *READS[0])
+    assert done.returncode == 1 and "no permission" in done.stderr  # who is in both may connect

@@ -1026,6 +1026,20 @@ static void what_changes_something_is_for_root(void **state)
 	assert_int_equal(told.drains + told.undrains + told.resets + (int)told.weight, 0);
 }
 
+static void what_changes_something_is_for_admins_too(void **state)
+{
+	static const char drain[] = "{\"object\":\"backend\",\"command\":\"drain\",\"args\":{\"name\":\"gpu1\"}}";
+	struct request request = { .shuntd = &rig.s, .uid = 1000, .is_admin = true };
+
+	(void)state;
+	json_decref(answer(&request, drain, strlen(drain)));
+	assert_int_equal(told.drains, 1);
+	request.is_admin = false;
+	snprintf(rig.s.config->control_admins, sizeof(rig.s.config->control_admins), "ops");
+	assert_null(answer(&request, drain, strlen(drain)));
+	assert_string_equal(request.error, "backend drain is for root and group ops");
+}
+
 static void an_event_of_a_command_says_whose_it_was(void **state)
 {
 	static const char reset[] = "{\"object\":\"flow\",\"command\":\"reset\",\"args\":{\"all\":true}}";
@@ -2280,6 +2294,7 @@ int main(void)
 		RIG_TEST(shown_configuration_parses_again),
 		RIG_TEST(misuse_is_told_from_refusal),
 		RIG_TEST(what_changes_something_is_for_root),
+		RIG_TEST(what_changes_something_is_for_admins_too),
 		RIG_TEST(an_event_of_a_command_says_whose_it_was),
 		RIG_TEST(drain_tells_what_is_left_and_undrain_brings_back),
 		RIG_TEST(drain_twice_is_done_and_noted),

@@ -55,6 +55,11 @@ static int read_group(const struct node *node, void *into, struct config_error *
 	return reader_name(node, "group", into, CONFIG_NAME_MAX, error);
 }
 
+static int read_admins(const struct node *node, void *into, struct config_error *error)
+{
+	return reader_name(node, "admins", into, CONFIG_NAME_MAX, error);
+}
+
 static int read_address(const struct node *node, void *into, struct config_error *error)
 {
 	return reader_address(node, "address", into, error);
@@ -250,10 +255,11 @@ static int read_control(const struct node *node, void *into, struct config_error
 {
 	static const struct reader_mapping mapping = {
 		.what = "control",
-		.n_keys = 2,
+		.n_keys = 3,
 		.keys = {
 			{ "socket", false, reader_socket, offsetof(struct config, control_socket) },
 			{ "group", false, read_group, offsetof(struct config, control_group) },
+			{ "admins", false, read_admins, offsetof(struct config, control_admins) },
 		},
 	};
 
@@ -1119,7 +1125,10 @@ char *config_format(const struct config *config)
 		duration_format(config->flows_idle_ns, idle, sizeof(idle)));
 	fprintf(f, "control: {socket: ");
 	writer_text(f, config->control_socket);
-	fprintf(f, ", group: %s}\n", config->control_group);
+	fprintf(f, ", group: %s", config->control_group);
+	if (config->control_admins[0])
+		fprintf(f, ", admins: %s", config->control_admins);
+	fprintf(f, "}\n");
 	format_path(f, "pin: ", config->pin);
 	format_path(f, "\nstate: ", config->state);
 	fprintf(f, "\n");

@@ -163,6 +163,7 @@ struct config {
 	uint64_t flows_idle_ns; /* `idle`: unseen for so long, its client is asked; 1 s .. 1 week, default 1 h */
 	char control_socket[CONFIG_SOCKET_MAX]; /* default SHUNT_CONTROL_SOCKET */
 	char control_group[CONFIG_NAME_MAX]; /* may read; default CONFIG_CONTROL_GROUP, which need not exist */
+	char control_admins[CONFIG_NAME_MAX]; /* its members may command; "": root alone */
 	char pin[CONFIG_PATH_MAX]; /* `pin: DIR` in a bpffs: programs and maps outlive shuntd; default SHUNT_PIN; none: "" */
 	char state
 		[CONFIG_PATH_MAX]; /* `state: DIR`: what outlives a restart of the host; default SHUNT_STATE; none: "" */

@@ -328,6 +328,8 @@ static const char *fixed_key(const struct config *b, const struct config *a)
 		return "control.socket";
 	if (strcmp(b->control_group, a->control_group) != 0)
 		return "control.group";
+	if (strcmp(b->control_admins, a->control_admins) != 0)
+		return "control.admins";
 	if (strcmp(b->pin, a->pin) != 0)
 		return "pin";
 	if (strcmp(b->state, a->state) != 0)

@@ -567,7 +567,7 @@ struct argument {
 
 static const struct command {
 	const char *object, *name;
-	bool writes; /* for root only; an event of it says whose command it was */
+	bool writes; /* for root and admins; an event of it says whose command it was */
 	json_t *(*answer)(struct request *r);
 	struct argument
 		arguments[9]; /* ends with a name of NULL; all may be left out unless the command says otherwise */
@@ -681,6 +681,7 @@ json_t *answer_command(struct request *r, const char *object, const char *name, 
 {
 	const struct command *command;
 	json_t *result = NULL;
+	const char *admins;
 
 	r->code = CONTROL_DONE;
 	r->monitor = false;
@@ -688,8 +689,10 @@ json_t *answer_command(struct request *r, const char *object, const char *name, 
 	command = command_find(r, object, name);
 	if (!command || !arguments_fit(r, command))
 		goto out;
-	if (command->writes && r->uid) {
-		refuse(r, CONTROL_REFUSED, "%s %s is for root only", command->object, command->name);
+	if (command->writes && r->uid && !r->is_admin) {
+		admins = r->shuntd->config->control_admins;
+		refuse(r, CONTROL_REFUSED, "%s %s is for root %s%s", command->object, command->name,
+		       *admins ? "and group " : "only", admins);
 		goto out;
 	}
 	r->shuntd->commander = command->writes ? &r->uid : NULL;

@@ -15,6 +15,7 @@
 struct request {
 	struct shuntd *shuntd;
 	uid_t uid; /* the client's, from the kernel */
+	bool is_admin; /* and so may command, as root may */
 	const json_t *args; /* an object or NULL; borrowed */
 	/* out */
 	enum control_code code; /* of the error */

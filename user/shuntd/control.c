@@ -31,6 +31,7 @@
 struct client {
 	int fd;
 	uid_t uid; /* SO_PEERCRED */
+	bool is_admin;
 	uint32_t interest; /* EPOLLIN, EPOLLOUT as registered */
 	bool ended; /* it sends no more */
 	bool closing; /* cut off once its output is written */
@@ -48,6 +49,7 @@ struct control {
 	struct shuntd *shuntd;
 	int epoll_fd, timer_fd;
 	struct unix_listener listener;
+	gid_t admins; /* whose members may command; -1: root alone */
 	uint64_t timer_ns; /* when it is set to fire; 0: never */
 	struct client *clients[CONTROL_CLIENTS_MAX]; /* NULL: free */
 	const struct client *answered; /* whose request is being answered: what it monitors waits until that is done */
@@ -139,9 +141,14 @@ static size_t input_unread(const struct client *client)
 	return client->input_end - client->input_start;
 }
 
+static bool may_command(const struct client *client)
+{
+	return !client->uid || client->is_admin;
+}
+
 static bool request_is_too_long(const struct client *client)
 {
-	return input_unread(client) == (client->uid ? CONTROL_REQUEST_MAX : CONTROL_REQUEST_ROOT_MAX);
+	return input_unread(client) == (may_command(client) ? CONTROL_REQUEST_ROOT_MAX : CONTROL_REQUEST_MAX);
 }
 
 /* What is unread to the front, and room for so many bytes. */
@@ -162,10 +169,10 @@ static int input_resize(struct client *client, size_t size)
 	return 0;
 }
 
-/* More room for a line of root's that fills it. */
+/* More room for a line that fills it, of somebody who may send a configuration. */
 static size_t input_wanted(const struct client *client)
 {
-	if (client->uid || input_unread(client) < client->input_size)
+	if (!may_command(client) || input_unread(client) < client->input_size)
 		return client->input_size;
 	return client->input_size < CONTROL_REQUEST_ROOT_MAX / 8 ? 8 * client->input_size : CONTROL_REQUEST_ROOT_MAX;
 }
@@ -217,7 +224,7 @@ static void monitor_push(struct control *control, struct client *client)
 
 static void request_answer(struct control *control, struct client *client, const char *line, size_t length)
 {
-	struct request request = { .shuntd = control->shuntd, .uid = client->uid };
+	struct request request = { .shuntd = control->shuntd, .uid = client->uid, .is_admin = client->is_admin };
 	json_t *result = answer(&request, line, length);
 
 	if (result) {
@@ -248,8 +255,8 @@ static void client_answer(struct control *control, struct client *client)
 			monitor_push(control, client);
 	} else if (request_is_too_long(client)) {
 		client_error(client, CONTROL_MISUSE,
-			     client->uid ? "a request is longer than 65536 bytes"
-					 : "a request is longer than a configuration");
+			     may_command(client) ? "a request is longer than a configuration"
+						 : "a request is longer than 65536 bytes");
 		client->closing = true;
 	}
 }
@@ -332,6 +339,22 @@ static struct client **client_place(struct control *control)
 	return &control->clients[place];
 }
 
+/* Whether who connected was of a group then, by its own or a supplementary one. */
+static bool is_member(int fd, gid_t own, gid_t group)
+{
+	socklen_t size = 0;
+	bool found = own == group;
+	gid_t *groups;
+
+	getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &size); /* how much room they need */
+	groups = malloc(size + 1);
+	if (groups && !getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size))
+		for (size_t i = 0; i < size / sizeof(*groups); i++)
+			found = found || groups[i] == group;
+	free(groups);
+	return found;
+}
+
 static void client_accept(struct control *control)
 {
 	struct epoll_event event = { .events = EPOLLIN };
@@ -354,6 +377,7 @@ static void client_accept(struct control *control)
 	client->input_size = CONTROL_REQUEST_MAX;
 	client->fd = fd;
 	client->uid = credentials.uid;
+	client->is_admin = control->admins != (gid_t)-1 && is_member(fd, credentials.gid, control->admins);
 	client->interest = event.events;
 	client->active_ns = monotonic_ns();
 	event.data.ptr = client;
@@ -444,16 +468,23 @@ static int epoll_add(struct control *control, int *fd)
 	return epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, *fd, &event) ? -errno : 0;
 }
 
-/* Root and the group may connect. */
+static gid_t group_id(const char *name)
+{
+	const struct group *group = name && *name ? getgrnam(name) : NULL;
+
+	return group ? group->gr_gid : (gid_t)-1;
+}
+
+/* Root and the group may connect: admins must be in both. */
 int control_open(struct control **out, struct shuntd *shuntd, const char *path, const char *group)
 {
-	const struct group *g = group && *group ? getgrnam(group) : NULL;
 	struct control *control = calloc(1, sizeof(*control));
 	int err;
 
 	if (!control)
 		return -ENOMEM;
 	control->shuntd = shuntd;
+	control->admins = group_id(shuntd->config->control_admins);
 	control->listener.fd = -1;
 	control->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	control->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
@@ -461,7 +492,7 @@ int control_open(struct control **out, struct shuntd *shuntd, const char *path, 
 		err = -errno;
 		goto out;
 	}
-	err = unix_listen(&control->listener, path, SOCK_STREAM, 0660, g ? g->gr_gid : (gid_t)-1, CONTROL_CLIENTS_MAX);
+	err = unix_listen(&control->listener, path, SOCK_STREAM, 0660, group_id(group), CONTROL_CLIENTS_MAX);
 	if (err)
 		goto out;
 	err = epoll_add(control, &control->listener.fd);

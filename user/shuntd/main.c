@@ -365,6 +365,8 @@ static int run(struct shuntd *s)
 	if (strcmp(s->config->control_group, CONFIG_CONTROL_GROUP) &&
 	    group_check("control.group", s->config->control_group))
 		return 1;
+	if (s->config->control_admins[0] && group_check("control.admins", s->config->control_admins))
+		return 1;
 	if (getrandom(&s->keys.echo, sizeof(s->keys.echo), 0) != sizeof(s->keys.echo))
 		return fail("getrandom", strerror(errno));
 	if (config_keys(&s->keys, s->config, line, sizeof(line)))
