@@ -10,7 +10,7 @@ A line on stdin, each answered with a line of its own:
   full STATUS (the same of GET /slots)
   exec (another program, which holds the listener) | eat BYTES (of memory) | worker (one more: answered "done WORKER") | reap (wait for one to end) | fork (a child that holds the listener for a minute at the most)
   asked (done when its health is asked the next time)
-  catch (SIGTERM, and end with status 0) | linger (on SIGTERM close the listener, and go on)
+  catch (SIGTERM, and end with status 0) | linger (on SIGTERM close the listener, and go on) | stay (on SIGTERM go on as before)
 The worker ends with the status of the signal SIGUSR1 (0) or SIGUSR2 (1), or when its parent does.
 """
 import ctypes
@@ -133,6 +133,8 @@ def main(port, *options):
             signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
         elif verb == "linger":
             signal.signal(signal.SIGTERM, lambda *_: victim.close())
+        elif verb == "stay":
+            signal.signal(signal.SIGTERM, lambda *_: None)
         print("done", flush=True)
     return len(ballast)
 

@@ -318,9 +318,10 @@ def test_another_bfd_daemon_on_the_balancer_is_named(cluster):
 def test_a_reload_that_needs_the_port_of_another_bfd_daemon_changes_nothing(cluster, shuntd):
     asked_by_tcp = config(cluster, "gpu1").replace("{type: bfd, interval: 10ms}", "{type: tcp, port: 8000}")
     cluster.start_shuntd(asked_by_tcp)
+    cluster.write("shunt.yaml", config(cluster, "gpu1"))
+    assert cluster.shunt("config", "diff")["changes"]  # and doesn't keep the port
     other = Bird(cluster.balancer, cluster.client.ipv4).start()
     try:
-        cluster.write("shunt.yaml", config(cluster, "gpu1"))
         done = cluster.balancer.try_run(*cluster.shunt_argv("config", "reload"))
         assert done.returncode and "shunt.yaml:" in done.stderr and "can't be asked so: UDP port 3784 is taken" in done.stderr
         assert cluster.shunt("probe", "show", "gpu1")[0]["check"]["type"] == "tcp"

@@ -154,11 +154,13 @@ def patient(cluster, shuntd):
     return cluster
 
 
-def test_a_drain_waits_for_streams_whose_clients_have_sent_a_fin(patient):
-    streams = HalfClosed(patient, 24, 150)
-    wait_for(lambda: patient.shunt("backend", "show", "gpu2")[0]["live"] == 0, "no open flow")
-    patient.shunt("backend", "drain", "gpu2", "wait")
-    patient.plug.unplug("gpu2")
+def test_a_drain_waits_for_streams_whose_clients_have_sent_a_fin(cluster, shuntd):
+    shuntd(cluster.config(interval="2ms", multiplier=30, hold="100ms"))
+    streams = HalfClosed(cluster, 24, 250)
+    wait_for(lambda: cluster.shunt("backend", "show", "gpu2")[0]["live"] == 0, "no open flow")
+    time.sleep(4)  # nothing of them is looked up
+    cluster.shunt("backend", "drain", "gpu2", "wait")
+    cluster.plug.unplug("gpu2")
     ends = streams.ends()
     assert "gpu2" in [backend for backend, _ in ends]
     assert [e for e in ends if e[1]] == []

@@ -440,6 +440,21 @@ def test_engine_that_begins_to_listen_after_the_one_before_was_asked_to_stop_ser
     scene.down(begun_ns)
 
 
+def test_engine_that_was_asked_to_stop_and_listens_on_is_no_part_of_its_successor(scene):
+    _, first = scene.begin(f"{{listen: {PORT}, worker_age: 0s}}", "beside")
+    first.do("stay")
+    first.kill(signal.SIGTERM)
+    scene.cluster.wait_states(gpu1="draining")
+    second = scene.victim("beside")
+    scene.cluster.wait_states()
+    second.do("listen")  # once more: the agent looks who listens
+    scene.asked_anew(2000)
+    began_ns = time.monotonic_ns()
+    first.say("exit 3")
+    first.process.wait()
+    assert unmoved(scene, began_ns)
+
+
 # ---- who may beat ----
 
 BEATER = "import sys; sys.path.insert(0, sys.argv[1]); from beat import Beat; b = Beat(sys.argv[2]); b(); print(open('/proc/self/status').read())"

@@ -427,7 +427,7 @@ static void assert_counts_exact(void)
 
 /* ---- the sweep ---- */
 
-static void a_closed_flow_is_given_back_a_second_after_its_last_packet(void **unused)
+static void a_closed_detour_is_given_back_four_seconds_after_its_last_packet(void **unused)
 {
 	uint32_t f = flow_add(GPU2, GPU1, FLOW_CLOSED, 0, 0);
 
@@ -437,7 +437,7 @@ static void a_closed_flow_is_given_back_a_second_after_its_last_packet(void **un
 	client_is_reset(f); /* a packet was looked up once more */
 	run_for(900 * MS);
 	assert_int_equal(n_freed, 0);
-	run_for(200 * MS);
+	run_for(3200 * MS); /* it was listened to */
 	assert_int_equal(n_freed, 1);
 	assert_int_equal(records[GPU1].detours, 0);
 	assert_counts_exact();
@@ -447,7 +447,7 @@ static void a_closing_detour_is_given_back_after_the_configured_time(void **unus
 {
 	(void)unused;
 	flow_add(GPU2, GPU1, FLOW_CLOSING, 0, 0);
-	run_for(59 * SECOND);
+	run_for(62 * SECOND);
 	assert_int_equal(n_freed, 0);
 	run_for(2 * SECOND);
 	assert_int_equal(n_freed, 1);
@@ -500,6 +500,61 @@ static void a_client_that_was_listened_to_is_told(void **unused)
 	assert_int_equal(n_freed, 0);
 	dies(GPU1);
 	assert_int_equal(sent_to(f, false), 1);
+}
+
+/* It was not looked up before: its owner drains since a moment, or its slot has moved. */
+static void what_ended_long_ago_is_listened_to_where_it_is_looked_up_since_a_moment(void **unused)
+{
+	(void)unused;
+	for (int i = 0; i < 2; i++) {
+		uint32_t f;
+
+		journal_run(journal); /* a pass that listens may end here, and none comes for two minutes */
+		f = flow_add(GPU1, GPU1, FLOW_CLOSING, FLOW_CONFIRMED, 90 * SECOND);
+		if (i)
+			records[GPU1].word = BACKEND_WORD(BACKEND_DRAINING, VERDICT_DRAINED);
+		else
+			walk_swaps(f, flows[f].word, FLOW_WORD(GPU1, GPU2, FLOW_CLOSING, FLOW_CONFIRMED | FLOW_DETOUR));
+		n_freed = 0;
+		run_for(2900 * MS);
+		assert_int_equal(n_freed, 0);
+		client_speaks(f);
+		run_for(58 * SECOND);
+		assert_int_equal(n_freed, 0);
+		assert_int_equal(state_of(f), FLOW_CLOSING);
+		client_is_reset(f);
+		run_for(200 * SECOND);
+	}
+}
+
+static void who_ended_long_ago_is_told_as_often_as_others(void **unused)
+{
+	uint32_t f = flow_add(GPU1, GPU1, FLOW_CLOSING, FLOW_CONFIRMED, 90 * SECOND);
+
+	(void)unused;
+	dies(GPU1);
+	run_for(SECOND);
+	assert_int_equal(sent_to(f, false), 4);
+}
+
+/* What comes and goes in the default journal a thousand times a second, in this one. */
+static void what_ends_does_not_fill_the_journal(void **unused)
+{
+	uint32_t entry = 0, free_entry;
+
+	(void)unused;
+	for (int second = 0; second < 300; second++) {
+		for (int i = 0; i < CAPACITY / 100; i++, entry++) {
+			free_entry = entry % CAPACITY;
+			while (flows[free_entry].word)
+				free_entry = ++entry % CAPACITY;
+			flows[free_entry] = (struct flow){ .vip = chat.id, .opened_ns = now, .seen_ns = now };
+			flows[free_entry].word = FLOW_WORD(GPU1, GPU1, FLOW_CLOSED, FLOW_CONFIRMED);
+			state.used = state.used > free_entry ? state.used : free_entry + 1;
+		}
+		run_for(SECOND);
+		assert_false(shuntd.confirm);
+	}
 }
 
 static void a_flow_whose_vip_is_gone_is_given_back(void **unused)
@@ -577,7 +632,7 @@ static void a_slice_of_the_sweep_is_bounded_and_a_pass_takes_three_seconds_at_mo
 {
 	(void)unused;
 	for (int i = 0; i < CAPACITY / 2; i++)
-		flow_add(GPU2, GPU1, FLOW_CLOSED, 0, 10 * SECOND);
+		flows[flow_add(GPU1, GPU1, FLOW_OPEN, 0, 0)].vip = 77; /* is there no more */
 	journal_run(journal);
 	assert_in_range(n_freed, 1, 1024);
 	assert_false(journal_run(journal)); /* the next period hasn't come */
@@ -1497,10 +1552,13 @@ static void counts_stay_exact_while_the_walk_changes_the_same_words(void **unuse
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(a_closed_flow_is_given_back_a_second_after_its_last_packet),
+		TEST(a_closed_detour_is_given_back_four_seconds_after_its_last_packet),
 		TEST(a_closing_detour_is_given_back_after_the_configured_time),
 		TEST(what_ended_at_its_owner_is_listened_to_before_it_is_given_back),
 		TEST(a_client_that_was_listened_to_is_told),
+		TEST(what_ended_long_ago_is_listened_to_where_it_is_looked_up_since_a_moment),
+		TEST(who_ended_long_ago_is_told_as_often_as_others),
+		TEST(what_ends_does_not_fill_the_journal),
 		TEST(a_flow_whose_vip_is_gone_is_given_back),
 		TEST(an_idle_flow_that_answers_lives_on_and_leaves_no_detour),
 		TEST(an_idle_detour_that_answers_stays_a_detour),

@@ -313,6 +313,24 @@ static bool engine_search(struct watch *w, uint64_t l)
 
 /* ---- how it is ---- */
 
+static bool is_born_as(const struct watched *watched, const struct process *p)
+{
+	uint64_t born = process_born_ns(p);
+
+	return (born > watched->born_ns ? born - watched->born_ns : watched->born_ns - born) < SAME_BIRTH_NS;
+}
+
+/* Whether it was a main process of an engine before this one, or leaves it: it may listen to its end. */
+static bool is_predecessor(const struct watch *w, const struct process *p, uint64_t l)
+{
+	uint32_t tgid = (uint32_t)p->pid;
+	struct watched watched;
+
+	return w->skel && !bpf_map_lookup_elem(bpf_map__fd(w->skel->maps.agent_watched), &tgid, &watched) &&
+	       watched.flags & WATCHED_MAIN && (watched.flags & WATCHED_LEAVING || watched.life != l) &&
+	       is_born_as(&watched, p);
+}
+
 static void main_join(struct watch *w, const struct process *main, uint64_t l)
 {
 	uint32_t tgid = (uint32_t)main->pid;
@@ -341,7 +359,7 @@ static bool mains_join(struct watch *w, uint64_t l)
 	if (stopping)
 		all = processes_read(&n_all);
 	for (size_t i = 0; i < n; i++) {
-		if (mains[i].ending || was_main(w, &mains[i]))
+		if (mains[i].ending || was_main(w, &mains[i]) || is_predecessor(w, &mains[i], l))
 			continue;
 		if (all && !process_ancestor(all, n_all, &mains[i], w->mains, w->n_mains))
 			mains[n_next++] = mains[i];
@@ -455,7 +473,6 @@ static void mains_recall(struct watch *w, uint32_t number)
 	int fd = w->o.before->watched_fd;
 	struct watched watched;
 	struct process p;
-	uint64_t born;
 	uint32_t tgid;
 
 	if (fd < 0)
@@ -465,8 +482,7 @@ static void mains_recall(struct watch *w, uint32_t number)
 		if (bpf_map_lookup_elem(fd, &tgid, &watched) || !(watched.flags & WATCHED_MAIN) ||
 		    ENGINE_LIFE_NUMBER(watched.life) != number || process_read(&p, (pid_t)tgid))
 			continue;
-		born = process_born_ns(&p);
-		if ((born > watched.born_ns ? born - watched.born_ns : watched.born_ns - born) < SAME_BIRTH_NS)
+		if (is_born_as(&watched, &p))
 			w->mains[w->n_mains++] = p;
 	}
 }

@@ -688,10 +688,19 @@ static bool engine_may_serve(uint32_t engine)
 	return engine == ENGINE_UNKNOWN || engine == ENGINE_SERVING || engine == ENGINE_DRAINING;
 }
 
+/*
+ * Of the flows of a draining backend that a FIN or RST ended, those that were seen since go on. While it drains all that
+ * their clients send is looked up, but before it wasn't: for as long it may be any of them.
+ */
+static uint64_t streams_since(const struct backend_run *b, uint64_t now)
+{
+	return now < b->drain_since_ns + STREAM_NS ? 1 : now - STREAM_NS;
+}
+
 /* A draining backend has lost its last flow, or come to its deadline. */
 static void drain_follow(struct shuntd *s, struct backend_run *b, uint64_t now)
 {
-	struct flow_filter its = { .backend = b->id, .heard_ns = now - STREAM_NS, .ours = true };
+	struct flow_filter its = { .backend = b->id, .heard_ns = streams_since(b, now), .ours = true };
 	bool is_due = b->drain_deadline_ns && now >= b->drain_deadline_ns;
 	json_t *evidence;
 
@@ -720,17 +729,14 @@ static void ending_begin(struct shuntd *s, uint64_t now)
 		if (!b->draining || b->drained || b->leaving || live_flows(s, b) ||
 		    now < b->drain_since_ns + BACKENDS_PERIOD_NS)
 			continue;
-		e->asked[b->id] = true;
+		e->since_ns[b->id] = streams_since(b, now);
 		e->heard[b->id] = false;
 		e->n++;
 	}
 	e->at = 0;
 }
 
-/*
- * The next slice of the search: `live` counts open flows, but a client that has sent a FIN may read on. While its backend
- * drains all it sends is looked up, so that the journal knows who was heard lately.
- */
+/* The next slice of the search: `live` counts open flows, but a client that has sent a FIN may read on. */
 static void ending_run(struct shuntd *s, uint64_t now)
 {
 	const struct flow *journal = dataplane_journal(s->dataplane);
@@ -745,19 +751,21 @@ static void ending_run(struct shuntd *s, uint64_t now)
 		const struct flow *f = &journal[e->at];
 		uint64_t word = __atomic_load_n(&f->word, __ATOMIC_RELAXED);
 
-		if (word && e->asked[FLOW_WORD_BACKEND(word) % SHUNT_MAX_BACKENDS] && !FLOW_CHALLENGES(f->challenged) &&
-		    __atomic_load_n(&f->seen_ns, __ATOMIC_RELAXED) + STREAM_NS > now)
-			e->heard[FLOW_WORD_BACKEND(word) % SHUNT_MAX_BACKENDS] = true;
+		uint16_t id = FLOW_WORD_BACKEND(word) % SHUNT_MAX_BACKENDS;
+
+		if (word && e->since_ns[id] && !FLOW_CHALLENGES(f->challenged) &&
+		    __atomic_load_n(&f->seen_ns, __ATOMIC_RELAXED) >= e->since_ns[id])
+			e->heard[id] = true;
 	}
 	if (e->at < used)
 		return;
 	for (size_t i = 0; i < s->n_backends; i++) {
 		struct backend_run *b = s->backends[i];
 
-		if (e->asked[b->id] && !e->heard[b->id] && !live_flows(s, b))
+		if (e->since_ns[b->id] && !e->heard[b->id] && !live_flows(s, b))
 			b->ending = false;
 	}
-	memset(e->asked, 0, sizeof(e->asked));
+	memset(e->since_ns, 0, sizeof(e->since_ns));
 	e->n = 0;
 	e->next_ns = now + STREAM_NS / 10;
 }

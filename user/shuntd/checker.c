@@ -491,11 +491,17 @@ static bool check_follow(struct check *k, const struct checked *of)
 
 int checker_can(struct checker *c, const struct checked *checked, const char **why)
 {
-	int err = 0;
+	int which = !address_is_v4(&checked->address), err = 0;
+	bool was_open;
 
 	pthread_mutex_lock(&c->lock);
+	was_open = c->bfd_fd[which] >= 0;
 	if (checked->check.type == CHECK_BFD)
-		err = check_bfd_receiver(c, address_is_v4(&checked->address) ? AF_INET : AF_INET6, why);
+		err = check_bfd_receiver(c, which ? AF_INET6 : AF_INET, why);
+	if (!was_open && c->bfd_fd[which] >= 0) {
+		close(c->bfd_fd[which]);
+		c->bfd_fd[which] = -1;
+	}
 	pthread_mutex_unlock(&c->lock);
 	return err;
 }

@@ -36,6 +36,7 @@
 #define ASKS 3
 #define LISTEN_NS (3 * SECOND_NS) /* what a stream that goes on is not silent for, as a rule */
 #define LISTEN_PERIODS 2 /* of flows.closed, between two times of listening: look-ups in 5 % of the time, 60 s given */
+#define LISTEN_PART 4 /* more of the capacity in use than a so-manieth: always, or what ended would fill the journal */
 #define PRESSED_IDLE_NS (60 * SECOND_NS) /* under pressure: idle, for who is asked whether he lives */
 #define UNTOLD_NS (30 * SECOND_NS) /* told, and nothing heard: kept for so long after the last challenge */
 #define UNPROVEN_PART 64 /* chosen: new and abandoned connections alone are fewer than capacity / so many */
@@ -243,6 +244,12 @@ static bool backend_serves(const struct journal *j, uint16_t id)
 			       monotonic_ns());
 }
 
+static bool backend_is_up(const struct journal *j, uint16_t id)
+{
+	return id < SHUNT_MAX_BACKENDS &&
+	       BACKEND_WORD_STATE(__atomic_load_n(&j->backends[id].word, __ATOMIC_SEQ_CST)) == BACKEND_UP;
+}
+
 /* ---- challenges ---- */
 
 /* n: how many challenges that makes, as far as the entry counts them. */
@@ -279,7 +286,6 @@ enum sweep {
 static enum sweep ended_decide(const struct journal *j, const struct flow *f, uint64_t word, uint64_t now)
 {
 	uint64_t seen_ns = __atomic_load_n(&f->seen_ns, __ATOMIC_RELAXED), age_ns = j->shuntd->config->flows_closed_ns;
-	uint16_t backend = FLOW_WORD_BACKEND(word);
 	uint8_t flags = FLOW_WORD_FLAGS(word);
 	bool was_told = FLOW_CHALLENGES(f->challenged);
 
@@ -290,13 +296,13 @@ static enum sweep ended_decide(const struct journal *j, const struct flow *f, ui
 	}
 	if (FLOW_WORD_STATE(word) == FLOW_CLOSED)
 		age_ns = was_told ? CLOSED_TOLD_NS : CLOSED_NS;
-	if (!older_than(seen_ns, now, age_ns))
+	if (!older_than(seen_ns, now, age_ns) || (was_told && !challenge_older_than(f, now, CLOSED_TOLD_NS)))
 		return SWEEP_KEEP;
-	if (was_told || j->pressure_ns || flags & FLOW_DETOUR ||
-	    BACKEND_WORD_STATE(__atomic_load_n(&j->backends[backend % SHUNT_MAX_BACKENDS].word, __ATOMIC_SEQ_CST)) !=
-		    BACKEND_UP)
+	if (was_told || j->pressure_ns)
 		return SWEEP_FREE;
-	return j->listening ? SWEEP_LISTEN : SWEEP_KEEP;
+	/* Where they are looked up in any case nothing is lost by it; but it may be so since a moment only. */
+	return j->listening || flags & FLOW_DETOUR || !backend_is_up(j, FLOW_WORD_BACKEND(word)) ? SWEEP_LISTEN
+												 : SWEEP_KEEP;
 }
 
 /* What is to become of an entry whose word is not 0. */
@@ -368,7 +374,8 @@ static void pass_end(struct journal *j, uint64_t now)
 	if (j->pressure_ns && journal_in_use(j) < j->state->capacity / 2 &&
 	    j->n_unproven <= j->state->capacity / UNPROVEN_PART)
 		pressure_set(j, false);
-	j->listening = older_than(j->listened_ns, now, LISTEN_PERIODS * j->shuntd->config->flows_closed_ns);
+	j->listening = journal_in_use(j) > j->state->capacity / LISTEN_PART ||
+		       older_than(j->listened_ns, now, LISTEN_PERIODS * j->shuntd->config->flows_closed_ns);
 	if (j->listening)
 		j->listened_ns = now;
 	j->entry = j->n_seen = j->n_unproven = 0;

@@ -121,7 +121,8 @@ struct ending {
 	uint32_t n; /* backends of the round that is under way; 0: none is */
 	uint32_t at; /* next entry of the journal */
 	uint64_t next_ns; /* CLOCK_MONOTONIC: no round before */
-	bool asked[SHUNT_MAX_BACKENDS], heard[SHUNT_MAX_BACKENDS]; /* by id */
+	uint64_t since_ns[SHUNT_MAX_BACKENDS]; /* by id: a flow that was seen since goes on; 0: not looked for */
+	bool heard[SHUNT_MAX_BACKENDS]; /* by id: one does */
 };
 
 struct shuntd {
