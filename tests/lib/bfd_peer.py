@@ -113,7 +113,7 @@ class Puppet:
 
 
 def main(local, remote):
-    values = {"state": -1, "diag": 0, "multiplier": 3, "ttl": 255, "tx_us": 10000, "rx_us": 10000, "silent": 0}
+    values = {"state": -1, "diag": 0, "multiplier": 20, "ttl": 255, "tx_us": 10000, "rx_us": 10000, "silent": 0}
     ear, mouth = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
     ear.bind((local, PORT))
     mouth.bind((local, 50000))
