@@ -61,7 +61,7 @@ def frames(cluster):
 
 def test_a_million_forgeries_change_no_state_and_each_is_counted_for_what_it_is(cluster, shuntd):
     """gpu2 has lost its power, and is not to be raised from the dead; gpu1 and gpu3 live."""
-    shuntd(cluster.config(interval="10ms", hold="100ms", key_file=cluster.directory / "key",
+    shuntd(cluster.config(interval="10ms", multiplier=10, hold="100ms", key_file=cluster.directory / "key",
                           pools="  - name: gpus\n    forward: ipip\n    backends:\n" + "".join(
                               f"      - {{name: {b.name}, address: {b.ipv4}, check: {check}}}\n"
                               for b, check in zip(cluster.backends, ("heartbeat", "heartbeat", "echo")))))
