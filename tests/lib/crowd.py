@@ -188,8 +188,9 @@ class Crowd(Cluster):
         return self.shunt("config", "reload", *argv)
 
     def flow_config(self, weights=None, forward="ipip", interval="4ms", hold="100ms", order=1, flows="", vip="", detector="kernel",
-                    multiplier=3, pin=None, doubt=None):
-        """One pool of these backends (name: weight; all alike if none are named), a TCP VIP for each family.
+                    multiplier=10, pin=None, doubt=None):
+        """One pool of these backends (name: weight; all alike if none are named), a TCP VIP for each family. Silence convicts after
+        40 ms: longer than a busy machine stands still.
 
         order -1 writes every list in reverse. vip: more keys of both VIPs; flows: `{max: ..., closed: ...}`.
         """

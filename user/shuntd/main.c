@@ -117,17 +117,21 @@ static void take_events(struct shuntd *s)
 }
 
 /* A socket that fails for good must not wake the loop for ever: the ways are then what they were. */
-static void on_netlink(void *arg)
+static void netlink_followed(struct shuntd *s, int err)
 {
-	struct shuntd *s = arg;
-	int err = netlink_read(s->netlink);
-
 	if (netlink_addresses_changed(s->netlink))
 		ownership_read(s);
 	if (!err)
 		return;
 	loop_remove(s->loop, netlink_fd(s->netlink));
 	ledger_add(s->ledger, 0, "shuntd", "self", "netlink lost", strerror(-err), NULL);
+}
+
+static void on_netlink(void *arg)
+{
+	struct shuntd *s = arg;
+
+	netlink_followed(s, netlink_read(s->netlink));
 }
 
 static void on_control(void *arg)
@@ -144,6 +148,7 @@ static void on_period(void *arg)
 
 	if (read(s->timer, &ticks, sizeof(ticks)) != sizeof(ticks))
 		return;
+	netlink_followed(s, netlink_run(s->netlink));
 	backends_run(s);
 	probes_run(s);
 	rounds_run(s);

@@ -24,6 +24,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/clock.h"
+
 /* Bytes of a request: header, fixed part, and at most three attributes. */
 #define REQUEST_BYTES 128
 /* Bytes of the largest answer. A link's is the longest: about 1.5 KiB, more with alternative names. */
@@ -32,6 +34,12 @@
 #define EVENTS_BUFFER_BYTES (8 << 20)
 /* Events read before the stale ways are asked for, chosen: a storm must not keep the caller's loop from its work. */
 #define EVENTS_PER_READ 4096
+/*
+ * The kernel tells that an IPv4 route goes before it takes it away (fib_table_delete() of net/ipv4/fib_trie.c): who asks in
+ * between is led by it still, and hears no more of it. So it is asked for again, after so long, and twice as long each time.
+ */
+#define AGAIN_FIRST_NS 10000000ULL
+#define AGAIN_LAST_NS 1000000000ULL
 /* A dump that the kernel marks as interrupted by a change (NLM_F_DUMP_INTR) is repeated this often, chosen. */
 #define DUMP_TRIES 5
 
@@ -42,6 +50,7 @@
 struct way {
 	struct shunt_addr address;
 	bool stale; /* an event may have changed the answer */
+	bool doubtful; /* a route of it went, and may still have been there when it was asked for */
 	int error; /* 0 or -errno of netlink_resolve() */
 	struct nexthop nexthop;
 	uint32_t via_ifindex; /* the neighbour that was looked up; 0: it did not come to that */
@@ -58,6 +67,8 @@ struct netlink {
 	bool telling; /* `changed` runs: every way that is not stale was just asked for */
 	struct way *ways;
 	size_t n_ways;
+	uint64_t again_ns,
+		gap_ns; /* when doubtful ways are asked for again, 0: there are none; and how long after the time before */
 	uint64_t buffer[ANSWER_BYTES / sizeof(uint64_t)]; /* aligned as messages are */
 };
 
@@ -463,8 +474,14 @@ static void ways_mark_route(struct netlink *nl, const struct nlmsghdr *nlh)
 
 		if (address_family(&way->address) != rtm->rtm_family)
 			continue;
-		if (!rtm->rtm_dst_len || address_shares_prefix(&way->address, &prefix, offset + rtm->rtm_dst_len))
-			way->stale = true;
+		if (rtm->rtm_dst_len && !address_shares_prefix(&way->address, &prefix, offset + rtm->rtm_dst_len))
+			continue;
+		way->stale = true;
+		if (nlh->nlmsg_type != RTM_DELROUTE)
+			continue;
+		way->doubtful = true;
+		nl->gap_ns = AGAIN_FIRST_NS;
+		nl->again_ns = monotonic_ns() + nl->gap_ns;
 	}
 }
 
@@ -614,6 +631,21 @@ int netlink_read(struct netlink *nl)
 		nl->telling = false;
 	}
 	return err;
+}
+
+int netlink_run(struct netlink *nl)
+{
+	uint64_t now = nl->again_ns ? monotonic_ns() : 0;
+
+	if (!nl->again_ns || now < nl->again_ns)
+		return 0;
+	nl->gap_ns *= 2;
+	nl->again_ns = nl->gap_ns > AGAIN_LAST_NS ? 0 : now + nl->gap_ns;
+	for (size_t i = 0; i < nl->n_ways; i++) {
+		nl->ways[i].stale = nl->ways[i].stale || nl->ways[i].doubtful;
+		nl->ways[i].doubtful = nl->ways[i].doubtful && nl->again_ns;
+	}
+	return netlink_read(nl);
 }
 
 int netlink_resolve(struct netlink *nl, const struct shunt_addr *address, struct nexthop *out)

@@ -26,7 +26,7 @@ struct nexthop {
 };
 
 /*
- * Called from netlink_read(), at most once in each, when the answer of netlink_resolve() for any address it was asked
+ * Called from netlink_read() and netlink_run(), at most once in each, when the answer of netlink_resolve() for any address it was asked
  * for has become another one. What differs is not said: ask again, from here at no cost.
  */
 typedef void netlink_changed_fn(void *arg);
@@ -41,6 +41,9 @@ void netlink_close(struct netlink *nl);
  */
 int netlink_fd(const struct netlink *nl);
 int netlink_read(struct netlink *nl);
+
+/* To be called every 10 ms: asks again for what may have been asked for too early, as netlink_read() does. 0 or -errno. */
+int netlink_run(struct netlink *nl);
 
 /*
  * The way to an address now; from then on its changes are told. *out is all zero unless 0 is returned.
